@@ -1,0 +1,54 @@
+use super::args::ConfigCommand;
+use super::prune::plural;
+use super::session::Session;
+use super::ui;
+use crate::config::{self, schema};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::value;
+
+pub(super) fn config(session: &Session, command: &ConfigCommand) -> Result<Exit, Error> {
+    match command {
+        ConfigCommand::Schema => ui::document(schema()),
+        ConfigCommand::Env => {
+            for (variable, what) in value::variables(schema()) {
+                ui::line(format!("{variable}  {what}").trim_end());
+            }
+        }
+        ConfigCommand::Check => check(session)?,
+        ConfigCommand::Show => {
+            let shown = session.load()?.config.redacted();
+            if session.global.json {
+                ui::document(&shown);
+            } else {
+                let yaml = serde_yaml::to_string(&shown)
+                    .map_err(|error| Error::failed("configuration", error.to_string()))?;
+                ui::line(yaml.trim_end());
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn check(session: &Session) -> Result<(), Error> {
+    let loaded = config::load(session.global.config.as_deref(), &session.env)?;
+    let file = loaded.file.map_or_else(
+        || "the environment alone".to_owned(),
+        |file| file.display().to_string(),
+    );
+    let (jobs, destinations) = (loaded.config.jobs.len(), loaded.config.destinations.len());
+    if session.global.json {
+        ui::document(&serde_json::json!({
+            "file": file,
+            "jobs": jobs,
+            "destinations": destinations,
+        }));
+    } else {
+        let (jobs, destinations) = (plural(jobs, "job"), plural(destinations, "destination"));
+        ui::line(format!(
+            "{}  {file}, {jobs}, {destinations}",
+            ui::good("ok")
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The command line: one file for each command.
+//!
+//! A command returns its [`Exit`], or an [`Error`] that is printed here: as `error: what: why` and
+//! `hint: next step`, or as a document with `--json`.
+
+mod args;
+mod backup;
+mod check;
+mod completions;
+mod config;
+mod demo;
+mod list;
+mod places;
+mod prune;
+mod restore;
+mod run;
+mod session;
+mod show;
+mod status;
+mod table;
+mod ui;
+mod verify;
+
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::error::{Error, Kind};
+use crate::exit::Exit;
+use args::{Arguments, Command};
+use session::Session;
+
+/// How long blocking work may take to notice that nobody waits for it any more.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Parses the command line and runs the command.
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let json = arguments.global.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return ui::fail(&Error::failed("lifeboat", error.to_string()), json),
+    };
+    let exit = runtime.block_on(async {
+        let session = Session::new(arguments.global);
+        let ended = dispatch(&session, arguments.command).await;
+        crate::destination::settled(LAST_WORDS).await;
+        match ended {
+            Ok(exit) => exit,
+            Err(error) if session.stop.requested() && error.kind != Kind::Interrupted => {
+                let error = Error {
+                    kind: Kind::Interrupted,
+                    ..error
+                };
+                ui::fail(&error, json)
+            }
+            Err(error) => ui::fail(&error, json),
+        }
+    });
+    runtime.shutdown_timeout(LAST_WORDS);
+    exit
+}
+
+async fn dispatch(session: &Session, command: Command) -> Result<Exit, Error> {
+    match command {
+        Command::Run(args) => run::run(session, args).await,
+        Command::Backup(args) => backup::backup(session, args).await,
+        Command::List(args) => list::list(session, args).await,
+        Command::Show(args) => show::show(session, args).await,
+        Command::Verify(args) => verify::verify(session, args).await,
+        Command::Restore(args) => restore::restore(session, args).await,
+        Command::Prune(args) => prune::prune(session, args).await,
+        Command::Check => check::check(session).await,
+        Command::Status => status::status(session).await,
+        Command::Config(command) => config::config(session, &command),
+        Command::Demo => demo::demo(session).await,
+        Command::Completions(args) => Ok(completions::completions(&args)),
+    }
+}
+
+fn usage(error: &clap::Error) -> Exit {
+    let asked = !error.use_stderr();
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if asked || !json {
+        // A closed pipe is nobody's problem.
+        let _ = error.print();
+    } else {
+        let rendered = error.render().to_string();
+        let why = rendered
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        ui::document(&Error::usage("command line", why).document());
+    }
+    if asked { Exit::Ok } else { Exit::Usage }
+}

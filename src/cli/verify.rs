@@ -1,0 +1,123 @@
+use serde_json::json;
+
+use super::args::VerifyArgs;
+use super::places::{Place, wanted_id};
+use super::session::Session;
+use super::{table, ui};
+use crate::error::{Error, Kind};
+use crate::exit::Exit;
+use crate::manifest::Id;
+use crate::pipeline::verify::{self as pipeline, Checked, Finding};
+
+pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, Error> {
+    session.stop_on_signals()?;
+    let id = wanted_id(&args.id)?;
+    let found = session.places(args.job.as_deref()).await?;
+    let scratch = found.scratch_dir();
+    let mut checked = Vec::new();
+    let mut failed = Vec::new();
+    for place in &found.places {
+        let (shelves, unlisted) = match place.shelves().await {
+            Ok(shelves) => shelves,
+            Err(error) if found.places.len() == 1 => return Err(error),
+            Err(error) => {
+                ui::warn(&error);
+                failed.push(error);
+                continue;
+            }
+        };
+        failed.extend(unlisted);
+        for shelf in &shelves {
+            let mut ids: Vec<Id> = shelf
+                .catalog
+                .backups
+                .iter()
+                .map(|b| b.id.clone())
+                .chain(shelf.catalog.unreadable.iter().map(|u| u.id.clone()))
+                .collect();
+            ids.sort_by(|a, b| b.cmp(a));
+            match &id {
+                Some(id) => ids.retain(|found| found == id),
+                None if args.all => {}
+                None => ids.truncate(1),
+            }
+            for id in ids {
+                let work = pipeline::verify(
+                    &shelf.destination,
+                    &place.series,
+                    &id,
+                    &scratch,
+                    &session.stop,
+                    &session.progress,
+                );
+                let quiet = session.global.quiet || session.global.json;
+                let one = ui::with_progress(&session.progress, quiet, work).await?;
+                if !session.global.json {
+                    tell(&one);
+                }
+                checked.push(one);
+            }
+        }
+    }
+    if checked.is_empty() && args.job.is_some() {
+        return Err(nothing(&found.places, id.as_ref()));
+    }
+    if session.global.json {
+        ui::document(&json!({ "checked": checked }));
+    } else if checked.is_empty() {
+        ui::line("no backups");
+    }
+    Ok(exit_of_all(&checked, !failed.is_empty()))
+}
+
+fn nothing(places: &[Place], id: Option<&Id>) -> Error {
+    let series = places.first().map_or("", |place| place.series.as_str());
+    let why = match id {
+        Some(id) => format!("there is no backup {id}"),
+        None => "there is no backup".into(),
+    };
+    Error::new(Kind::NoBackup, series, why).hint("`lifeboat list` shows what there is")
+}
+
+/// Damage outranks everything.
+fn exit_of_all(checked: &[Checked], unlisted: bool) -> Exit {
+    let any = |exit| checked.iter().any(|one| one.exit == exit);
+    let good = any(Exit::Ok);
+    if any(Exit::Damaged) {
+        Exit::Damaged
+    } else if any(Exit::Failed) || unlisted {
+        if good { Exit::Partial } else { Exit::Failed }
+    } else if checked.is_empty() || any(Exit::NoBackup) {
+        Exit::NoBackup
+    } else {
+        Exit::Ok
+    }
+}
+
+fn tell(one: &Checked) {
+    let word = match one.outcome {
+        Finding::Ok => ui::good("ok"),
+        Finding::Damaged => ui::bad("DAMAGED"),
+        Finding::Missing => ui::bad("MISSING"),
+        Finding::Unreadable => ui::bad("unreadable"),
+    };
+    ui::line(format!(
+        "{word}  {} {} in {}",
+        one.series, one.id, one.destination
+    ));
+    let rows: Vec<Vec<String>> = one
+        .checks
+        .iter()
+        .map(|check| {
+            let verdict = if check.ok {
+                "ok".to_owned()
+            } else {
+                ui::bad("failed")
+            };
+            vec![format!("  {}", check.name), verdict, check.detail.clone()]
+        })
+        .collect();
+    for line in table::align(&rows) {
+        ui::line(line);
+    }
+}

@@ -1,0 +1,483 @@
+//! A folder on a mounted file system: atomic, fsynced, readable by its owner only.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::{
+    Body, ByteStream, Depth, Listing, ManualFetch, Object, Store, StoreError, StoreErrorKind,
+    Stored,
+};
+use crate::clock;
+use crate::error::io_reason;
+
+const READ_BLOCK: usize = 1 << 20;
+const PARTIAL: &str = ".partial";
+
+/// Where a local destination is.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LocalConfig {
+    /// The folder. It must exist: an unmounted volume is an error, not a new folder on the wrong
+    /// disk.
+    pub path: PathBuf,
+}
+
+/// `file:///folder`, percent-decoded.
+///
+/// # Errors
+/// When the URL names a host, or no path.
+pub fn settings_from_url(url: &Url) -> Result<serde_json::Value, String> {
+    let path = url
+        .to_file_path()
+        .map_err(|()| "names a host; write `file:///folder` with three slashes".to_owned())?;
+    let mut settings = serde_json::Map::new();
+    settings.insert("type".into(), "local".into());
+    settings.insert("path".into(), path.to_string_lossy().into_owned().into());
+    for (key, value) in url.query_pairs() {
+        settings.insert(key.into_owned(), value.into_owned().into());
+    }
+    Ok(settings.into())
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// A store below `root`; nothing is touched yet.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The folder as a URL.
+    pub fn address(&self) -> String {
+        format!("file://{}", self.root.display())
+    }
+
+    /// `cp`.
+    pub fn manual_fetch(&self) -> ManualFetch {
+        let root = format!("{}/", self.root.display());
+        ManualFetch {
+            command: "cp".into(),
+            root,
+            options: String::new(),
+        }
+    }
+
+    fn path(&self, action: &'static str, key: &str) -> Result<PathBuf, StoreError> {
+        let sound = !key.is_empty()
+            && key.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && !key.contains('\0');
+        if sound {
+            Ok(self.root.join(key))
+        } else {
+            Err(StoreError::new(
+                StoreErrorKind::Other,
+                action,
+                key,
+                "is not a usable file name",
+            ))
+        }
+    }
+
+    fn failure(&self, action: &'static str, key: &str, error: &io::Error) -> StoreError {
+        let kind = match error.kind() {
+            ErrorKind::NotFound if !self.root.is_dir() => {
+                let why = format!("{}: no such folder", self.root.display());
+                return StoreError::new(StoreErrorKind::NoDestination, action, key, why)
+                    .hint("create the folder, or mount the volume that holds it");
+            }
+            ErrorKind::NotFound => StoreErrorKind::NotFound,
+            ErrorKind::AlreadyExists => StoreErrorKind::AlreadyExists,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                StoreErrorKind::Full
+            }
+            _ => StoreErrorKind::Other,
+        };
+        let failure = StoreError::new(kind, action, key, io_reason(error));
+        match kind {
+            StoreErrorKind::Denied => failure.hint(format!(
+                "this process runs as uid {}; chown the folder or set securityContext",
+                rustix::process::geteuid().as_raw()
+            )),
+            StoreErrorKind::Full => {
+                let free = free_bytes(&self.root).map_or_else(String::new, |free| {
+                    format!("{} are free; ", crate::value::format_bytes(free))
+                });
+                failure.hint(format!(
+                    "{free}make room, or let retention keep fewer backups"
+                ))
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// Bytes a user may still write on the file system of `path`.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    async fn put(&self, key: &str, mut body: Body) -> Result<Stored, StoreError> {
+        let path = self.path("write", key)?;
+        let fail = |error: &io::Error| self.failure("write", key, error);
+        let root = self.root.clone();
+        let (sender, receiver) = mpsc::channel::<Bytes>(2);
+        // The blocking half ends with the channel: without the final word nothing becomes visible.
+        let (commit, committed) = tokio::sync::oneshot::channel::<()>();
+        let writer = tokio::task::spawn_blocking(move || write(&root, &path, receiver, committed));
+        while let Some(chunk) = body.next().await {
+            match chunk {
+                Ok(bytes) => {
+                    if sender.send(bytes).await.is_err() {
+                        break;
+                    }
+                }
+                Err(broken) => {
+                    drop(commit);
+                    drop(sender);
+                    // Its error is the consequence, the body's is the cause.
+                    let _ = writer.await;
+                    let why = broken.0;
+                    return Err(StoreError::new(
+                        StoreErrorKind::BrokenOff,
+                        "write",
+                        key,
+                        why,
+                    ));
+                }
+            }
+        }
+        let _ = commit.send(());
+        drop(sender);
+        let bytes = writer
+            .await
+            .map_err(|error| fail(&io::Error::other(error)))?
+            .map_err(|error| fail(&error))?;
+        Ok(Stored { bytes })
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let path = self.path("read", key)?;
+        let store = self.clone();
+        let (key, from) = (key.to_owned(), range.clone().map_or(0, |range| range.start));
+        let file = blocking({
+            let (store, key) = (store.clone(), key.clone());
+            move || {
+                let mut file = File::open(&path).map_err(|e| store.failure("read", &key, &e))?;
+                file.seek(SeekFrom::Start(from))
+                    .map_err(|e| store.failure("read", &key, &e))?;
+                Ok(file)
+            }
+        })
+        .await?;
+        let left = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        Ok(stream::unfold(Some((file, left)), move |state| {
+            let (store, key) = (store.clone(), key.clone());
+            async move {
+                let (mut file, left) = state?;
+                if left == 0 {
+                    return None;
+                }
+                let read = blocking(move || {
+                    let want =
+                        usize::try_from(left).map_or(READ_BLOCK, |left| left.min(READ_BLOCK));
+                    let mut block = BytesMut::zeroed(want);
+                    let got = read_full(&mut file, &mut block)
+                        .map_err(|e| store.failure("read", &key, &e))?;
+                    block.truncate(got);
+                    Ok((file, block.freeze()))
+                })
+                .await;
+                match read {
+                    Ok((_, block)) if block.is_empty() => None,
+                    Ok((file, block)) => {
+                        let left = left - block.len() as u64;
+                        Some((Ok(block), Some((file, left))))
+                    }
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        })
+        .boxed())
+    }
+
+    async fn head(&self, key: &str) -> Result<Object, StoreError> {
+        let path = self.path("look up", key)?;
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || {
+            let found = fs::metadata(&path).map_err(|e| store.failure("look up", &key, &e))?;
+            if !found.is_file() {
+                let why = "is not a file";
+                return Err(StoreError::new(
+                    StoreErrorKind::NotFound,
+                    "look up",
+                    key,
+                    why,
+                ));
+            }
+            Ok(object(key, &found))
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str, depth: Depth) -> Result<Listing, StoreError> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        blocking(move || {
+            if let Err(error) = fs::read_dir(&store.root) {
+                return Err(store.failure("list", &prefix, &error));
+            }
+            let mut listing = Listing {
+                store_time: Some(clock::now()),
+                ..Listing::default()
+            };
+            walk(&store.root, &prefix, depth, &mut listing)
+                .map_err(|error| store.failure("list", &prefix, &error))?;
+            listing.objects.sort_by(|a, b| a.key.cmp(&b.key));
+            listing.folders.sort();
+            Ok(listing)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let path = self.path("delete", key)?;
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || match fs::remove_file(&path) {
+            Ok(()) => sync_folder(&path).map_err(|e| store.failure("delete", &key, &e)),
+            Err(error) if error.kind() == ErrorKind::NotFound && store.root.is_dir() => Ok(()),
+            Err(error) => Err(store.failure("delete", &key, &error)),
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(StoreError::new(
+                StoreErrorKind::Other,
+                "reach",
+                "",
+                error.to_string(),
+            ))
+        })
+}
+
+/// Writes beside the final name, syncs, links without replacing, syncs the folder.
+fn write(
+    root: &Path,
+    path: &Path,
+    mut chunks: mpsc::Receiver<Bytes>,
+    mut committed: tokio::sync::oneshot::Receiver<()>,
+) -> io::Result<u64> {
+    if path.exists() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    if !root.is_dir() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    let folder = path.parent().unwrap_or(root);
+    make_folders(root, folder)?;
+    sweep_partials(folder);
+    let partial = Partial::create(folder)?;
+    let mut file = &partial.file;
+    let mut bytes = 0;
+    while let Some(chunk) = chunks.blocking_recv() {
+        file.write_all(&chunk)?;
+        bytes += chunk.len() as u64;
+    }
+    if committed.try_recv().is_err() {
+        return Err(ErrorKind::Interrupted.into());
+    }
+    file.sync_all()?;
+    // A hard link fails where the name is taken; a rename would replace.
+    match fs::hard_link(&partial.path, path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => rename_noreplace(&partial.path, path)?,
+    }
+    drop(partial);
+    sync_folder(path)?;
+    Ok(bytes)
+}
+
+/// For file systems without hard links (exFAT, some network shares).
+fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            // Neither is to be had: reserve the name, then replace our own empty file.
+            File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(to)?;
+            fs::rename(from, to)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A file being written, removed when dropped. A killed writer leaves it behind unlocked.
+struct Partial {
+    path: PathBuf,
+    file: File,
+}
+
+impl Partial {
+    fn create(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(format!(".lifeboat-{:016x}{PARTIAL}", rand::random::<u64>()));
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let partial = Self { path, file };
+        // File systems without locks lose only the sweep of what killed writers leave.
+        let _ = flock(&partial.file, FlockOperation::NonBlockingLockExclusive);
+        Ok(partial)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn is_partial(name: &str) -> bool {
+    name.starts_with(".lifeboat-") && name.ends_with(PARTIAL)
+}
+
+fn sweep_partials(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !is_partial(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let free = File::open(entry.path())
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        // Between creating a partial and locking it there is a moment: leave young ones alone.
+        let old = entry
+            .metadata()
+            .and_then(|found| found.modified())
+            .is_ok_and(|at| {
+                at.elapsed()
+                    .is_ok_and(|age| age > std::time::Duration::from_secs(10))
+            });
+        if free && old {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() || folder == root {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_folders(root, parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => sync_folder(folder),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a new or removed name in `path`'s folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn walk(root: &Path, prefix: &str, depth: Depth, listing: &mut Listing) -> io::Result<()> {
+    let entries = match fs::read_dir(root.join(prefix)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if is_partial(&name) {
+            continue;
+        }
+        let key = format!("{prefix}{name}");
+        // Links are followed: a series may live on another disk.
+        let found = match fs::metadata(entry.path()) {
+            Ok(found) => found,
+            // Removed meanwhile, or a link to nowhere.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if found.is_dir() {
+            let folder = format!("{key}/");
+            match depth {
+                Depth::Children => listing.folders.push(folder),
+                Depth::All => walk(root, &folder, depth, listing)?,
+            }
+        } else {
+            listing.objects.push(object(key, &found));
+        }
+    }
+    Ok(())
+}
+
+fn object(key: String, found: &fs::Metadata) -> Object {
+    let modified = found
+        .modified()
+        .ok()
+        .and_then(|at| Timestamp::try_from(at).ok());
+    Object {
+        key,
+        bytes: found.len(),
+        modified,
+    }
+}
+
+fn read_full(file: &mut File, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match file.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

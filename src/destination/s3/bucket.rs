@@ -1,0 +1,247 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{self, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::types::{ServerSideEncryption as Sse, StorageClass};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+use super::client::Connection;
+use super::config::{ChecksumMode, S3Config, ServerSideEncryption};
+use super::error::{Failure, Refused};
+use super::limits::S3Limits;
+
+/// Object metadata that tells the uploader its own object from another's.
+pub(super) const OWNER: &str = "lifeboat-upload";
+
+/// One bucket and what we know of its store.
+pub(super) struct Bucket {
+    pub client: Client,
+    pub name: String,
+    /// Empty, or ending in a slash.
+    pub prefix: String,
+    pub place: String,
+    pub region: String,
+    pub endpoint: Option<String>,
+    pub limits: S3Limits,
+    pub storage_class: Option<StorageClass>,
+    pub sse: Option<Sse>,
+    pub sse_kms_key_id: Option<String>,
+    pub part_size: Option<u64>,
+    pub concurrency: usize,
+    checksum: ChecksumMode,
+    refuses_checksums: AtomicBool,
+    refuses_conditions: AtomicBool,
+}
+
+impl Bucket {
+    pub fn new(config: &S3Config, limits: S3Limits, connection: Connection) -> Self {
+        let Connection {
+            client,
+            place,
+            region,
+            endpoint,
+        } = connection;
+        let prefix = config
+            .prefix
+            .as_deref()
+            .unwrap_or_default()
+            .trim_matches('/');
+        Self {
+            client,
+            name: config.bucket.clone(),
+            prefix: if prefix.is_empty() {
+                String::new()
+            } else {
+                format!("{prefix}/")
+            },
+            place,
+            region,
+            endpoint,
+            limits,
+            storage_class: config.storage_class.as_deref().map(StorageClass::from),
+            sse: config.sse.map(|sse| match sse {
+                ServerSideEncryption::Aes256 => Sse::Aes256,
+                ServerSideEncryption::AwsKms => Sse::AwsKms,
+            }),
+            sse_kms_key_id: config.sse_kms_key_id.clone(),
+            part_size: config.part_size.map(|size| size.0),
+            concurrency: config.concurrency.max(1) as usize,
+            checksum: config.checksum,
+            refuses_checksums: AtomicBool::new(false),
+            refuses_conditions: AtomicBool::new(false),
+        }
+    }
+
+    /// The object's name in the bucket.
+    pub fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Another time limit for one attempt.
+    pub fn time_limit(&self, attempt: Duration) -> config::Builder {
+        let limits = TimeoutConfig::builder()
+            .connect_timeout(self.limits.connect)
+            .operation_attempt_timeout(attempt)
+            .build();
+        config::Config::builder().timeout_config(limits)
+    }
+
+    /// The headers to try next: all we want, but for those this store is known to refuse.
+    pub fn extras(&self) -> Extras {
+        let checksum = match self.checksum {
+            ChecksumMode::Auto => !self.refuses_checksums.load(Ordering::Relaxed),
+            ChecksumMode::Required => true,
+            ChecksumMode::Off => false,
+        };
+        Extras {
+            condition: !self.refuses_conditions.load(Ordering::Relaxed),
+            checksum,
+        }
+    }
+
+    /// What is left to try after `failure`, if it may be due to a header we can do without.
+    pub fn extras_after(&self, extras: Extras, failure: &Failure) -> Option<Extras> {
+        let optional = extras.checksum && self.checksum == ChecksumMode::Auto;
+        match failure.refused()? {
+            Refused::Condition if extras.condition => Some(Extras {
+                condition: false,
+                ..extras
+            }),
+            Refused::Checksum | Refused::Unsaid if optional => Some(Extras {
+                checksum: false,
+                ..extras
+            }),
+            Refused::Unsaid if extras.condition => Some(Extras {
+                condition: false,
+                ..extras
+            }),
+            _ => None,
+        }
+    }
+
+    /// Remembers which headers a request that went well had to do without.
+    pub fn learn(&self, extras: Extras) {
+        if !extras.condition && !self.refuses_conditions.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                bucket = %self.name,
+                "the store refuses If-None-Match: whether a key is free is asked before each upload"
+            );
+        }
+        let refused = self.checksum == ChecksumMode::Auto && !extras.checksum;
+        if refused && !self.refuses_checksums.swap(true, Ordering::Relaxed) {
+            tracing::info!(bucket = %self.name, "the store refuses checksums: none are sent");
+        }
+    }
+
+    /// The token in the object's metadata; `None` when there is no object, or one of another's.
+    pub async fn owner(&self, full: &str) -> Result<Option<String>, Failure> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(full)
+            .send()
+            .await;
+        match head.map_err(Failure::from) {
+            Ok(head) => Ok(head
+                .metadata
+                .and_then(|mut metadata| metadata.remove(OWNER))),
+            Err(failure) if failure.is_missing() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether there is an object at `full`, whoever made it.
+    pub async fn exists(&self, full: &str) -> Result<bool, Failure> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(full)
+            .send()
+            .await;
+        match head.map_err(Failure::from) {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_missing() => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("name", &self.name)
+            .field("prefix", &self.prefix)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The headers of an upload that some stores refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extras {
+    /// `If-None-Match: *`.
+    pub condition: bool,
+    /// `x-amz-checksum-crc32c`.
+    pub checksum: bool,
+}
+
+/// Sees what the SDK does not tell: how often it tried, and the store's clock.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    attempts: AtomicU32,
+    date: Mutex<Option<String>>,
+}
+
+impl Watch {
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts.load(Ordering::Relaxed)
+    }
+
+    pub fn store_time(&self) -> Option<Timestamp> {
+        let date = self.0.date.lock().unwrap_or_else(PoisonError::into_inner);
+        rfc2822::parse(date.as_deref()?)
+            .ok()
+            .map(|date| date.timestamp())
+    }
+}
+
+impl Intercept for Watch {
+    fn name(&self) -> &'static str {
+        "Watch"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.attempts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date").map(str::to_owned);
+        *self.0.date.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+use std::time::Duration;
+
+/// How long things may take, and how often they are tried. Not configurable: the defaults suit
+/// slow links and loaded stores, the tests use shorter ones.
+#[derive(Debug, Clone, Copy)]
+pub struct S3Limits {
+    /// Until a connection stands, TLS included.
+    pub connect: Duration,
+    /// One attempt at a request without a large body, its answer included.
+    pub request: Duration,
+    /// The time an upload or a download may make no progress at all.
+    pub stall: Duration,
+    /// The slowest upload that is waited for, in bytes per second and part.
+    pub slowest: u64,
+    /// One attempt at completing a multipart upload: stores may copy all its parts then.
+    pub complete: Duration,
+    /// How often a request is tried.
+    pub attempts: u32,
+    /// The wait before the second attempt, at most; it doubles with each further one.
+    pub backoff: Duration,
+    /// Until credentials are found.
+    pub credentials: Duration,
+    /// Until a failed upload is removed.
+    pub clean_up: Duration,
+}
+
+impl Default for S3Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+            slowest: 16 << 10,
+            complete: Duration::from_secs(300),
+            attempts: 4,
+            backoff: Duration::from_secs(1),
+            credentials: Duration::from_secs(10),
+            clean_up: Duration::from_secs(60),
+        }
+    }
+}
+
+impl S3Limits {
+    /// One attempt at sending `bytes`.
+    pub(super) fn upload(&self, bytes: usize) -> Duration {
+        self.request + Duration::from_secs(bytes as u64 / self.slowest.max(1))
+    }
+}

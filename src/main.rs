@@ -1,0 +1,5 @@
+//! The `lifeboat` program; everything is in the library.
+
+fn main() -> lifeboat::exit::Exit {
+    lifeboat::cli::main()
+}

@@ -1,0 +1,218 @@
+//! Retention carried out: a plan per destination, and its execution.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Job;
+use crate::catalog::{self, Catalog};
+use crate::clock;
+use crate::destination::{Destination, StoreError};
+use crate::error::Error;
+use crate::manifest::{Id, data_prefix, manifest_key};
+use crate::retention::{self, Candidate, Plan, Policy};
+
+/// What retention would do in one destination.
+#[derive(Debug)]
+pub struct Planned {
+    /// The destination.
+    pub destination: Destination,
+    /// The series.
+    pub series: String,
+    /// What stays and what goes, with reasons; `refused` when nothing may go.
+    pub plan: Plan,
+    catalog: Catalog,
+}
+
+/// What retention did after a run.
+#[derive(Debug, Default)]
+pub(super) struct AfterRun {
+    pub removed: usize,
+    pub kept: Option<usize>,
+    pub warnings: Vec<String>,
+}
+
+/// Plans retention for one series of one destination.
+///
+/// # Errors
+/// When the catalog cannot be read: a list that failed is no empty list.
+pub async fn plan(
+    destination: &Destination,
+    series: &str,
+    policy: &Policy,
+    zone: &TimeZone,
+) -> Result<Planned, StoreError> {
+    let catalog = Catalog::load(destination, series).await?;
+    let now = clock::now();
+    let store_now = catalog.store_time.unwrap_or(now);
+    let candidates: Vec<Candidate> = catalog
+        .backups
+        .iter()
+        .map(|backup| Candidate {
+            id: backup.id.to_string(),
+            captured_at: backup.captured_at,
+            data_key: backup.key.clone(),
+            verified: backup.verified,
+        })
+        .collect();
+    let mut plan = retention::plan(&candidates, policy, zone, store_now);
+    if plan.refused.is_none() {
+        plan.refused = reason_to_refuse(&catalog, now, store_now);
+    }
+    Ok(Planned {
+        destination: destination.clone(),
+        series: series.to_owned(),
+        plan,
+        catalog,
+    })
+}
+
+fn reason_to_refuse(catalog: &Catalog, now: Timestamp, store_now: Timestamp) -> Option<String> {
+    if let Some(unreadable) = catalog.unreadable.first() {
+        return Some(format!(
+            "the manifest of {} {}; which data it names is not known",
+            unreadable.id, unreadable.why
+        ));
+    }
+    let apart = clock::since(now, store_now).max(clock::since(store_now, now));
+    (apart > clock::TOLERANCE).then(|| {
+        format!(
+            "the clock here and the store's differ by {}",
+            crate::value::format_age(apart)
+        )
+    })
+}
+
+impl Planned {
+    /// Removes what the plan says: a manifest before its data, and data only when a fresh list
+    /// shows no manifest that names it. Answers with the number of backups removed.
+    ///
+    /// # Errors
+    /// When the plan is refused, or the store refuses; what was removed until then is removed.
+    pub async fn execute(&self) -> Result<usize, (usize, Error)> {
+        let name = self.destination.name();
+        if let Some(why) = &self.plan.refused {
+            return Err((
+                0,
+                Error::failed(name, format!("retention is refused: {why}")),
+            ));
+        }
+        let mut removed = 0;
+        let mut orphaned = Vec::new();
+        for goes in &self.plan.remove {
+            let Some(backup) = self
+                .catalog
+                .backups
+                .iter()
+                .find(|b| b.id.as_str() == goes.id)
+            else {
+                continue;
+            };
+            let key = manifest_key(&self.series, &backup.id);
+            if let Err(error) = self.destination.delete(&key).await {
+                return Err((removed, error.at(name)));
+            }
+            removed += 1;
+            orphaned.push(backup);
+        }
+        if orphaned.is_empty() {
+            return Ok(0);
+        }
+        let gone: HashSet<&Id> = orphaned.iter().map(|backup| &backup.id).collect();
+        let named = self
+            .still_named(&gone)
+            .await
+            .map_err(|error| (removed, error))?;
+        let mut keys: Vec<&str> = orphaned.iter().map(|backup| backup.key.as_str()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            // An index is only a cache: what it says is not enough to delete outside our folder.
+            if named.contains(key) || !key.starts_with(&data_prefix(&self.series)) {
+                continue;
+            }
+            if let Err(error) = self.destination.delete(key).await {
+                return Err((removed, error.at(name)));
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The data objects that manifests name now. Manifests are never changed, so only those that
+    /// came since the plan was made must be read.
+    async fn still_named(&self, gone: &HashSet<&Id>) -> Result<HashSet<String>, Error> {
+        let name = self.destination.name();
+        let ids = catalog::ids(&self.destination, &self.series)
+            .await
+            .map_err(|error| error.at(name))?;
+        let mut named: HashSet<String> = self
+            .catalog
+            .backups
+            .iter()
+            .filter(|backup| !gone.contains(&backup.id))
+            .map(|backup| backup.key.clone())
+            .collect();
+        let known: HashSet<&Id> = self
+            .catalog
+            .backups
+            .iter()
+            .map(|backup| &backup.id)
+            .collect();
+        for id in ids.found.keys().filter(|id| !known.contains(id)) {
+            let manifest = catalog::manifest(&self.destination, &self.series, id)
+                .await
+                .map_err(|error| Error::failed(name, format!("the manifest of {id}: {error}")))?;
+            named.insert(manifest.key);
+        }
+        Ok(named)
+    }
+}
+
+/// Retention at the end of a run that added a backup to `destination`.
+pub(super) async fn after_run(job: &Job, destination: &Destination) -> AfterRun {
+    let mut after = AfterRun::default();
+    let keep_all = Policy::default();
+    let policy = job.retention.as_ref();
+    let planned = match plan(
+        destination,
+        &job.series,
+        policy.unwrap_or(&keep_all),
+        &job.zone,
+    )
+    .await
+    {
+        Ok(planned) => planned,
+        Err(error) => {
+            let why = error.at(destination.name()).why;
+            after.warnings.push(format!("retention did not run: {why}"));
+            return after;
+        }
+    };
+    if let Err(error) = planned
+        .catalog
+        .refresh_index(destination, &job.series)
+        .await
+    {
+        after
+            .warnings
+            .push(format!("no index was written: {}", error.at("").why));
+    }
+    if policy.is_none() {
+        return after;
+    }
+    for id in &planned.plan.future {
+        after.warnings.push(format!(
+            "{id} is dated in the future and counts for no rule"
+        ));
+    }
+    match planned.execute().await {
+        Ok(removed) => after.removed = removed,
+        Err((removed, error)) => {
+            after.removed = removed;
+            after.warnings.push(error.why);
+        }
+    }
+    after.kept = Some(planned.catalog.backups.len() - after.removed);
+    after
+}

@@ -1,0 +1,279 @@
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Meter;
+use crate::destination::BodySender;
+use crate::manifest::{Check, Facts, Sum};
+use crate::seal::{Seal, Sha256, Sink};
+use crate::source::{SourceError, SourceErrorKind, Stop, Verifier};
+
+/// Bytes that travel together from the source to the stores.
+pub(super) const BLOCK: usize = 1 << 20;
+/// Blocks waiting between the pass and each store.
+pub(super) const DEPTH: usize = 2;
+
+/// What one pass over the captured bytes showed.
+pub(super) struct Passed {
+    pub plain: Sum,
+    pub stored: Sum,
+    pub checks: Vec<Check>,
+    pub facts: Facts,
+}
+
+/// One store's end of the pass.
+pub(super) struct Outlet {
+    pub sender: BodySender,
+    pub meter: Arc<Meter>,
+}
+
+/// The first block, for the decision whether to compress.
+pub(super) fn sample(file: &File) -> io::Result<Vec<u8>> {
+    let mut block = vec![0; BLOCK];
+    let got = read_block(file, &mut block, 0)?;
+    block.truncate(got);
+    Ok(block)
+}
+
+/// Reads all of `file` once: verifies, digests, seals and hands the result to the outlets, which
+/// are given back unfinished. An outlet whose store failed drops out; when none is left the pass
+/// ends early with what [`SourceErrorKind::Stopped`] says. Blocking.
+pub(super) fn pass(
+    file: &File,
+    bytes: u64,
+    verifier: Option<Box<dyn Verifier>>,
+    seal: &Seal,
+    outlets: Vec<Outlet>,
+    stop: &Stop,
+) -> Result<(Passed, Vec<Outlet>), SourceError> {
+    let fan = Fan {
+        outlets,
+        digest: Sha256::default(),
+        block: BytesMut::new(),
+    };
+    if seal.0.is_empty() {
+        plain_pass(file, bytes, verifier, fan, stop)
+    } else {
+        sealed_pass(file, bytes, verifier, seal, fan, stop)
+    }
+}
+
+/// Verifies and digests only.
+pub(super) fn prove(
+    file: &File,
+    bytes: u64,
+    verifier: Option<Box<dyn Verifier>>,
+    stop: &Stop,
+) -> Result<Sum, SourceError> {
+    let mut digest = Sha256::default();
+    each_block(file, bytes, verifier, stop, |block| {
+        digest.update(&block);
+        Ok(())
+    })?;
+    Ok(digest.finish())
+}
+
+fn plain_pass(
+    file: &File,
+    bytes: u64,
+    verifier: Option<Box<dyn Verifier>>,
+    mut fan: Fan,
+    stop: &Stop,
+) -> Result<(Passed, Vec<Outlet>), SourceError> {
+    let wanted = !fan.outlets.is_empty();
+    let (checks, facts) = each_block(file, bytes, verifier, stop, |block| {
+        fan.digest.update(&block);
+        fan.send(&block);
+        if wanted && fan.outlets.is_empty() {
+            Err(no_store_left())
+        } else {
+            Ok(())
+        }
+    })?;
+    let stored = fan.digest.finish();
+    Ok((
+        Passed {
+            plain: stored.clone(),
+            stored,
+            checks,
+            facts,
+        },
+        fan.outlets,
+    ))
+}
+
+fn sealed_pass(
+    file: &File,
+    bytes: u64,
+    verifier: Option<Box<dyn Verifier>>,
+    seal: &Seal,
+    fan: Fan,
+    stop: &Stop,
+) -> Result<(Passed, Vec<Outlet>), SourceError> {
+    let fail = |error: io::Error| match error.kind() {
+        io::ErrorKind::BrokenPipe => no_store_left(),
+        _ => SourceError::new(SourceErrorKind::Other, format!("cannot seal: {error}")),
+    };
+    // The chain owns its last sink; what that sink has gathered comes back through this channel.
+    let (give_back, returned) = std::sync::mpsc::channel();
+    let end = Box::new(FanEnd {
+        fan: Some(fan),
+        give_back,
+    });
+    let mut chain = seal.writer(end, bytes).map_err(fail)?;
+    let mut plain = Sha256::default();
+    let (checks, facts) = each_block(file, bytes, verifier, stop, |block| {
+        plain.update(&block);
+        chain.write_all(&block).map_err(fail)
+    })?;
+    chain.finish().map_err(fail)?;
+    let fan = returned.recv().map_err(|_| no_store_left())?;
+    let stored = fan.digest.finish();
+    Ok((
+        Passed {
+            plain: plain.finish(),
+            stored,
+            checks,
+            facts,
+        },
+        fan.outlets,
+    ))
+}
+
+fn each_block(
+    file: &File,
+    bytes: u64,
+    mut verifier: Option<Box<dyn Verifier>>,
+    stop: &Stop,
+    mut take: impl FnMut(Bytes) -> Result<(), SourceError>,
+) -> Result<(Vec<Check>, Facts), SourceError> {
+    let mut at = 0;
+    loop {
+        if stop.requested() {
+            return Err(SourceError::stopped());
+        }
+        let mut block = BytesMut::zeroed(BLOCK);
+        let got = read_block(file, &mut block, at)
+            .map_err(|e| SourceError::new(SourceErrorKind::Other, format!("cannot read: {e}")))?;
+        if got == 0 {
+            break;
+        }
+        block.truncate(got);
+        at += got as u64;
+        if let Some(verifier) = &mut verifier {
+            verifier.update(&block)?;
+        }
+        take(block.freeze())?;
+    }
+    if at != bytes {
+        let why = format!("had {bytes} bytes when it was opened, and {at} when it was read");
+        return Err(SourceError::new(SourceErrorKind::Changed, why));
+    }
+    Ok(match verifier {
+        Some(verifier) => {
+            let proof = verifier.finish()?;
+            (proof.checks, proof.facts)
+        }
+        None => Default::default(),
+    })
+}
+
+fn read_block(file: &File, block: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match file.read_at(&mut block[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn no_store_left() -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Stopped,
+        "no destination is left to write to",
+    )
+}
+
+/// Every store gets the same blocks, at the pace of the slowest.
+struct Fan {
+    outlets: Vec<Outlet>,
+    digest: Sha256,
+    block: BytesMut,
+}
+
+impl Fan {
+    fn send(&mut self, block: &Bytes) {
+        self.outlets.retain(|outlet| {
+            let sent = outlet.sender.blocking_send(block.clone()).is_ok();
+            if sent {
+                outlet.meter.add(block.len() as u64);
+            }
+            sent
+        });
+    }
+
+    fn flush_block(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = self.block.split().freeze();
+        self.digest.update(&block);
+        self.send(&block);
+        if self.outlets.is_empty() {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The last sink of a seal's chain: gathers blocks and fans them out.
+struct FanEnd {
+    fan: Option<Fan>,
+    give_back: std::sync::mpsc::Sender<Fan>,
+}
+
+impl FanEnd {
+    fn fan(&mut self) -> io::Result<&mut Fan> {
+        self.fan
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for FanEnd {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fan = self.fan()?;
+        if fan.block.capacity() == 0 {
+            fan.block.reserve(BLOCK);
+        }
+        let room = BLOCK - fan.block.len();
+        let taken = bytes.len().min(room);
+        fan.block.extend_from_slice(&bytes[..taken]);
+        if fan.block.len() == BLOCK {
+            fan.flush_block()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for FanEnd {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        let mut fan = self.fan.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        fan.flush_block()?;
+        // Whoever runs the pass waits for it.
+        let _ = self.give_back.send(fan);
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! The engines: data stores that are backed up.
+//!
+//! An engine is one folder with two faces. [`Engine`] is the live store beside us: its role and
+//! state, a capture, and whether the capture still stands when its bytes were read. [`Format`] is
+//! its data at rest: is this file a whole and good one, and how is it put back; it needs neither
+//! configuration nor credentials. A new engine adds its folder, a variant of [`SourceConfig`] and
+//! the arms of [`open`] and [`format`].
+
+mod error;
+mod open;
+mod scratch;
+
+pub mod redis;
+pub mod sqlite;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::manifest::{Check, Facts, Role};
+pub use error::{SourceError, SourceErrorKind};
+pub use open::{SourceConfig, format, open, settings_from_url};
+pub use scratch::Scratch;
+
+/// What the live store said of itself.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Its role now.
+    pub role: Role,
+    /// The store's version, if it said one.
+    pub version: Option<String>,
+    /// Why there is nothing to save right now (loading, leaderless), if so: the run is skipped.
+    pub not_now: Option<String>,
+    /// Who leads, when this node does not; for the message of a skipped run.
+    pub leader: Option<String>,
+    /// Replicas of this node that are online.
+    pub online_replicas: u32,
+    /// Half a line for people: `7.0.15, replica in sync`.
+    pub summary: String,
+    /// What people should know although the run goes on.
+    pub warnings: Vec<String>,
+    /// What the engine wants to remember until the capture; opaque to everyone else.
+    pub state: Facts,
+}
+
+impl Probe {
+    /// A probe that says nothing but the role.
+    pub fn of(role: Role, summary: impl Into<String>) -> Self {
+        Self {
+            role,
+            version: None,
+            not_now: None,
+            leader: None,
+            online_replicas: 0,
+            summary: summary.into(),
+            warnings: Vec::new(),
+            state: Facts::new(),
+        }
+    }
+}
+
+/// Data caught at one moment: an open file that no longer changes, and what is known of it.
+#[derive(Debug)]
+pub struct Capture {
+    /// The data, from its first byte; read it through this handle only.
+    pub file: File,
+    /// Exact length in bytes.
+    pub bytes: u64,
+    /// When the data was caught: the backup's time.
+    pub captured_at: Timestamp,
+    /// The store's version.
+    pub version: Option<String>,
+    /// What the engine knows of the data.
+    pub facts: Facts,
+    /// Proofs already made while capturing.
+    pub checks: Vec<Check>,
+    /// Half a line for people: `write-ahead log included, integrity ok`.
+    pub summary: String,
+    /// What people should know although the run goes on.
+    pub warnings: Vec<String>,
+    /// Cheap marks of the content; equal marks on the newest backup make it likely that nothing
+    /// has changed, which the digest then proves.
+    pub marks: Option<Facts>,
+    /// The scratch folder the file lives in, if it has one; removed with the capture.
+    pub scratch: Option<Scratch>,
+}
+
+/// Signals that end work early: cancelled by a shutdown or a time limit.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(pub CancellationToken);
+
+impl Stop {
+    /// Whether to stop now.
+    pub fn requested(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Resolves when it is time to stop.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// A configured, live data store.
+#[async_trait]
+pub trait Engine: std::fmt::Debug + Send + Sync {
+    /// The offline half of this engine.
+    fn format(&self) -> &'static dyn Format;
+
+    /// Role and state, asked now. A store that cannot be reached, trusted or logged in to is an
+    /// error.
+    async fn probe(&self) -> Result<Probe, SourceError>;
+
+    /// Catches the data. `before` is the probe the run began with; its role is
+    /// [`Role::Unknown`] where the store did not answer and the job needs no role. Scratch space,
+    /// where needed, is made below `scratch`; whatever ends the capture early removes it.
+    async fn capture(
+        &self,
+        before: &Probe,
+        scratch: &Path,
+        stop: &Stop,
+    ) -> Result<Capture, SourceError>;
+
+    /// Called when all bytes of `capture` were read and verified, before it counts: is it still
+    /// what it claimed to be? Answers with the role now, or [`Role::Unknown`] where it was unknown
+    /// before and still is.
+    async fn confirm(&self, capture: &Capture, before: &Probe) -> Result<Role, SourceError>;
+
+    /// The path a `restore --into-source` writes, after making sure that the store is not running
+    /// on it (`force` overrides). `backup` is what is about to be put there, for version checks.
+    async fn home(&self, backup: &BackupFacts<'_>, force: bool) -> Result<PathBuf, SourceError>;
+
+    /// Whether `path` is in use by the live store, with the reason, when this engine can tell.
+    async fn uses(&self, path: &Path) -> Option<String>;
+
+    /// Findings of `lifeboat check` beyond the probe: rights, ages, settings that will hurt.
+    async fn inspect(&self) -> Vec<Finding>;
+}
+
+/// What a restore knows of the backup it brings.
+#[derive(Debug, Clone, Copy)]
+pub struct BackupFacts<'a> {
+    /// The engine's version that wrote it.
+    pub version: Option<&'a str>,
+    /// The manifest's engine facts.
+    pub facts: &'a Facts,
+}
+
+/// One finding of `lifeboat check`.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What was looked at: `dump`, `write access`.
+    pub name: String,
+    /// `None`: fine. Otherwise how bad it is.
+    pub problem: Option<Severity>,
+    /// The finding in words.
+    pub detail: String,
+    /// The next step.
+    pub hint: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Backups work, but look here.
+    Warning,
+    /// Backups do not work.
+    Failed,
+}
+
+/// An engine's data at rest.
+pub trait Format: std::fmt::Debug + Send + Sync {
+    /// The engine's name, as in manifests: `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// The data object's extension: `db`.
+    fn extension(&self) -> &'static str;
+
+    /// A verifier that reads the data forwards once, where the format allows it.
+    fn forward(&self) -> Option<Box<dyn Verifier>>;
+
+    /// Proves a file. Blocking.
+    ///
+    /// # Errors
+    /// [`SourceErrorKind::Damaged`] when it is not a whole and good one.
+    fn verify_file(&self, path: &Path, stop: &Stop) -> Result<Vec<Check>, SourceError>;
+
+    /// Whether `path` is held by a running process, with the reason. Blocking.
+    fn in_use(&self, path: &Path) -> Result<Option<String>, SourceError>;
+
+    /// Files beside `path` that belong to it and must move aside with it (`-wal`): suffixes of the
+    /// file name.
+    fn companions(&self) -> &'static [&'static str];
+
+    /// Companions that carry no data and are just removed (`-shm`).
+    fn leftovers(&self) -> &'static [&'static str];
+
+    /// Last touch to a verified file beside its target, before it is swapped in: settings that
+    /// the capture does not carry. Returns a remark for people. Blocking.
+    fn settle(&self, path: &Path, facts: &Facts) -> Result<Option<String>, SourceError>;
+
+    /// Shell lines after the plain data lies in `./plain`, for people without Lifeboat.
+    fn manual_restore(&self, facts: &Facts) -> Vec<String>;
+}
+
+/// Proves data in one forward pass. Blocking, cheap, and never reads ahead.
+pub trait Verifier: Send {
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// [`SourceErrorKind::Damaged`] as soon as the damage is certain.
+    fn update(&mut self, bytes: &[u8]) -> Result<(), SourceError>;
+
+    /// The end of the data.
+    ///
+    /// # Errors
+    /// [`SourceErrorKind::Damaged`] when the data is not whole.
+    fn finish(self: Box<Self>) -> Result<Proof, SourceError>;
+}
+
+/// What a verifier proved.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    /// Each proof made, and each that could not be made (`ok: false`).
+    pub checks: Vec<Check>,
+    /// Facts that came out on the way.
+    pub facts: Facts,
+}
