@@ -15,9 +15,10 @@
 //! | `destination` | stores behind a five-method trait | value |
 //! | `manifest` | the record of a backup; the storage format | |
 //! | `value` | how settings are written, read and checked | |
+//! | `draft` | files being written beside their final name | |
 //! | `error`, `exit`, `clock` | failures in words, exit codes, the time | |
 //!
-//! Every module may import `error`, `exit` and `clock`; none imports one that stands above it.
+//! Every module may import `draft`, `error`, `exit` and `clock`; none imports one that stands above it.
 
 pub mod catalog;
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod destination;
+pub mod draft;
 pub mod error;
 pub mod exit;
 pub mod manifest;

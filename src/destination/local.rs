@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -21,10 +20,10 @@ use super::{
     Stored,
 };
 use crate::clock;
+use crate::draft::{Draft, is_draft};
 use crate::error::io_reason;
 
 const READ_BLOCK: usize = 1 << 20;
-const PARTIAL: &str = ".partial";
 
 /// Where a local destination is.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -303,9 +302,8 @@ fn write(
     }
     let folder = path.parent().unwrap_or(root);
     make_folders(root, folder)?;
-    sweep_partials(folder);
-    let partial = Partial::create(folder)?;
-    let mut file = &partial.file;
+    let draft = Draft::create(folder)?;
+    let mut file = draft.file();
     let mut bytes = 0;
     while let Some(chunk) = chunks.blocking_recv() {
         file.write_all(&chunk)?;
@@ -316,12 +314,12 @@ fn write(
     }
     file.sync_all()?;
     // A hard link fails where the name is taken; a rename would replace.
-    match fs::hard_link(&partial.path, path) {
+    match fs::hard_link(draft.path(), path) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
-        Err(_) => rename_noreplace(&partial.path, path)?,
+        Err(_) => rename_noreplace(draft.path(), path)?,
     }
-    drop(partial);
+    drop(draft);
     sync_folder(path)?;
     Ok(bytes)
 }
@@ -341,61 +339,6 @@ fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
             fs::rename(from, to)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// A file being written, removed when dropped. A killed writer leaves it behind unlocked.
-struct Partial {
-    path: PathBuf,
-    file: File,
-}
-
-impl Partial {
-    fn create(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(format!(".lifeboat-{:016x}{PARTIAL}", rand::random::<u64>()));
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        let partial = Self { path, file };
-        // File systems without locks lose only the sweep of what killed writers leave.
-        let _ = flock(&partial.file, FlockOperation::NonBlockingLockExclusive);
-        Ok(partial)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn is_partial(name: &str) -> bool {
-    name.starts_with(".lifeboat-") && name.ends_with(PARTIAL)
-}
-
-fn sweep_partials(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if !is_partial(&entry.file_name().to_string_lossy()) {
-            continue;
-        }
-        let free = File::open(entry.path())
-            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-        // Between creating a partial and locking it there is a moment: leave young ones alone.
-        let old = entry
-            .metadata()
-            .and_then(|found| found.modified())
-            .is_ok_and(|at| {
-                at.elapsed()
-                    .is_ok_and(|age| age > std::time::Duration::from_secs(10))
-            });
-        if free && old {
-            let _ = fs::remove_file(entry.path());
-        }
     }
 }
 
@@ -433,7 +376,7 @@ fn walk(root: &Path, prefix: &str, depth: Depth, listing: &mut Listing) -> io::R
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        if is_partial(&name) {
+        if is_draft(&name) {
             continue;
         }
         let key = format!("{prefix}{name}");

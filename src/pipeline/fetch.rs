@@ -1,9 +1,9 @@
 //! Brings a stored backup back as plain bytes, and proves on the way that it is what its manifest
 //! says.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Meter;
 use crate::destination::{Destination, StoreError, StoreErrorKind};
+use crate::draft::Draft;
 use crate::error::io_reason;
 use crate::manifest::{Check, Manifest, Sum};
 use crate::seal::{self, DigestReader, Sha256};
@@ -41,14 +42,14 @@ pub enum Into<'a> {
     /// Nowhere: only the proof is wanted. Formats that cannot be proved in one forward pass are
     /// written to a scratch folder below this one.
     Proof(&'a Path),
-    /// A new file.
-    File(&'a Path),
+    /// A draft, from its beginning.
+    File(&'a Draft),
 }
 
 /// Fetches, unseals and proves the backup of `manifest`. Answers with the proofs made.
 ///
 /// # Errors
-/// See [`FetchError`]. A file that was begun is removed.
+/// See [`FetchError`]. What a draft holds then is of no use.
 pub async fn fetch(
     destination: &Destination,
     manifest: &Manifest,
@@ -83,24 +84,9 @@ pub async fn fetch(
     };
     let work = {
         let (manifest, stop) = (manifest.clone(), stop.clone());
-        let scratch = match (target, format.forward().is_some()) {
-            (Into::Proof(parent), false) => Some(
-                Scratch::new(parent)
-                    .map_err(|error| FetchError::Local(SourceError::io(parent, &error)))?,
-            ),
-            _ => None,
-        };
-        let file = match target {
-            Into::File(path) => Some(path.to_owned()),
-            Into::Proof(_) => scratch.as_ref().map(|scratch| scratch.path("plain")),
-        };
+        let output = Output::prepare(target, format).map_err(FetchError::Local)?;
         tokio::task::spawn_blocking(move || {
-            let made = unseal_and_prove(format, &manifest, receiver, file.as_deref(), &stop);
-            if let (Err(_), Some(path)) = (&made, &file) {
-                let _ = fs::remove_file(path);
-            }
-            drop(scratch);
-            made
+            unseal_and_prove(format, &manifest, receiver, output, &stop)
         })
     };
     let ((), made) = tokio::join!(download, work);
@@ -110,6 +96,45 @@ pub async fn fetch(
             error.to_string(),
         )))
     })
+}
+
+/// Where a pass writes the plain bytes, if it does.
+struct Output {
+    path: PathBuf,
+    file: File,
+    /// The scratch folder around it, if it is only for the proof.
+    _scratch: Option<Scratch>,
+}
+
+impl Output {
+    fn prepare(target: Into<'_>, format: &dyn Format) -> Result<Option<Self>, SourceError> {
+        match target {
+            Into::File(draft) => {
+                let path = draft.path().to_owned();
+                let file = draft
+                    .file()
+                    .try_clone()
+                    .map_err(|error| SourceError::io(&path, &error))?;
+                Ok(Some(Self {
+                    path,
+                    file,
+                    _scratch: None,
+                }))
+            }
+            Into::Proof(_) if format.forward().is_some() => Ok(None),
+            Into::Proof(parent) => {
+                let scratch =
+                    Scratch::new(parent).map_err(|error| SourceError::io(parent, &error))?;
+                let path = scratch.path("plain");
+                let file = create(&path)?;
+                Ok(Some(Self {
+                    path,
+                    file,
+                    _scratch: Some(scratch),
+                }))
+            }
+        }
+    }
 }
 
 /// The data object is there and has the recorded size: said before anything is moved.
@@ -135,7 +160,7 @@ fn unseal_and_prove(
     format: &'static dyn Format,
     manifest: &Manifest,
     chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
-    file: Option<&Path>,
+    mut output: Option<Output>,
     stop: &Stop,
 ) -> Result<Vec<Check>, FetchError> {
     let sealed = manifest
@@ -153,10 +178,6 @@ fn unseal_and_prove(
         })),
         sum: Arc::clone(&stored),
     };
-    let mut output = file
-        .map(|path| create(path).map(|file| (path, file)))
-        .transpose()
-        .map_err(FetchError::Local)?;
     let mut plain = Sha256::default();
     let mut verifier = format.forward();
     let mut engine_damage = None;
@@ -184,11 +205,10 @@ fn unseal_and_prove(
             engine_damage = Some(error);
             verifier = None;
         }
-        if let Some((path, file)) = &mut output {
-            file.write_all(&block[..got]).map_err(|error| {
-                FetchError::Local(
-                    SourceError::io(path, &error).hint("make room, or restore elsewhere"),
-                )
+        if let Some(output) = &mut output {
+            output.file.write_all(&block[..got]).map_err(|error| {
+                let failed = SourceError::io(&output.path, &error);
+                FetchError::Local(failed.hint("make room, or restore to another folder"))
             })?;
         }
     };
@@ -223,17 +243,17 @@ fn unseal_and_prove(
         Ok(_) => {}
     }
     checks.push(compare("plain sha256", &plain.finish(), &manifest.plain));
-    if let Some((path, file)) = output {
+    if let Some(Output { path, file, .. }) = &output {
         file.sync_all()
             .map_err(|error| FetchError::Local(SourceError::io(path, &error)))?;
     }
     if checks.iter().any(|check| !check.ok) {
         return Err(FetchError::Damaged(checks));
     }
-    let proved = match (engine_damage, verifier, file) {
+    let proved = match (engine_damage, verifier, &output) {
         (Some(error), _, _) => Err(error),
         (None, Some(verifier), _) => verifier.finish().map(|proof| proof.checks),
-        (None, None, Some(path)) => format.verify_file(path, stop),
+        (None, None, Some(output)) => format.verify_file(&output.path, stop),
         (None, None, None) => Ok(Vec::new()),
     };
     match proved {

@@ -11,6 +11,7 @@ use super::Progress;
 use super::fetch::{FetchError, Into, fetch};
 use crate::clock;
 use crate::destination::Destination;
+use crate::draft::Draft;
 use crate::error::{Error, Kind, io_reason};
 use crate::manifest::{Check, Manifest};
 use crate::source::{self, Format, SourceError, Stop};
@@ -50,9 +51,12 @@ pub async fn restore(
     })?;
     let folder = target_folder(to)?;
     require_room(&folder, manifest.plain.bytes)?;
-    let draft = Draft(folder.join(format!(".lifeboat-{:016x}.restore", rand::random::<u64>())));
+    let draft = Draft::create(&folder).map_err(|error| {
+        Error::failed(folder.display().to_string(), io_reason(&error))
+            .hint("restore as a user who may write there, or to another folder")
+    })?;
     let meter = progress.start(destination.name(), manifest.stored.bytes);
-    let checks = fetch(destination, manifest, Into::File(&draft.0), stop, &meter)
+    let checks = fetch(destination, manifest, Into::File(&draft), stop, &meter)
         .await
         .map_err(|error| explain(destination, manifest, error))?;
     let (to, facts) = (to.to_owned(), manifest.engine.facts.clone());
@@ -69,18 +73,6 @@ pub async fn restore(
         checks,
         remark,
     })
-}
-
-/// The fetched file until it is swapped in.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-        for suffix in ["-wal", "-shm", "-journal"] {
-            let _ = fs::remove_file(with_suffix(&self.0, suffix));
-        }
-    }
 }
 
 fn target_folder(to: &Path) -> Result<PathBuf, Error> {
@@ -157,16 +149,16 @@ fn put_in_place(
     dry_run: bool,
 ) -> Result<(Option<String>, Option<PathBuf>), Error> {
     let fail = |error: SourceError| error.at(&to.display().to_string());
-    let remark = format.settle(&draft.0, facts).map_err(fail)?;
+    let remark = format.settle(draft.path(), facts).map_err(fail)?;
     if dry_run {
         return Ok((remark, None));
     }
     let at = |error: io::Error| Error::failed(to.display().to_string(), io_reason(&error));
-    like_the_old_one(&draft.0, to).map_err(at)?;
-    File::open(&draft.0)
+    like_the_old_one(draft.path(), to).map_err(at)?;
+    File::open(draft.path())
         .and_then(|file| file.sync_all())
         .map_err(at)?;
-    let replaced = swap(format, &draft.0, to, clock::now()).map_err(at)?;
+    let replaced = swap(format, draft.path(), to, clock::now()).map_err(at)?;
     Ok((remark, replaced))
 }
 

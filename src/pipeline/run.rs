@@ -22,6 +22,7 @@ use crate::manifest::{Id, Manifest, Role, Roles, Sum, data_key};
 use crate::schedule::newest_credible;
 use crate::seal::Seal;
 use crate::source::{Capture, Probe, SourceError, SourceErrorKind, Stop};
+use crate::value::format_bytes;
 
 /// How long stores may take to forget a body that was broken off.
 const ABORT_LIMIT: Duration = Duration::from_secs(8);
@@ -245,7 +246,15 @@ async fn store(
     report: &mut RunReport,
 ) -> Result<bool, Error> {
     let capture = Arc::new(capture);
-    let same = find_unchanged(job, &capture, &targets, stop, progress).await?;
+    let same = find_unchanged(
+        job,
+        &capture,
+        &targets,
+        stop,
+        progress,
+        &mut report.warnings,
+    )
+    .await?;
     let (known, fresh): (Vec<Target>, Vec<Target>) = targets
         .into_iter()
         .partition(|target| same.iter().any(|(at, _)| *at == target.at));
@@ -347,6 +356,7 @@ async fn find_unchanged(
     targets: &[Target],
     stop: &Stop,
     progress: &Progress,
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<(usize, Manifest)>, Error> {
     let mut candidates = Vec::new();
     for target in targets {
@@ -355,12 +365,22 @@ async fn find_unchanged(
         };
         let destination = &job.destinations[target.at];
         // A manifest that cannot be read now is no reason to fail: the data is stored anew.
-        if let Ok(manifest) = catalog::manifest(destination, &job.series, newest).await
-            && looks_alike(job, capture, &manifest)
-        {
+        let Ok(manifest) = catalog::manifest(destination, &job.series, newest).await else {
+            continue;
+        };
+        if capture.bytes < manifest.plain.bytes / 2 {
+            let (was, is) = (
+                format_bytes(manifest.plain.bytes),
+                format_bytes(capture.bytes),
+            );
+            warnings.push(format!("the data shrank from {was} in {newest} to {is}"));
+        }
+        if looks_alike(job, capture, &manifest) {
             candidates.push((target.at, manifest));
         }
     }
+    warnings.sort();
+    warnings.dedup();
     if candidates.is_empty() {
         return Ok(candidates);
     }
