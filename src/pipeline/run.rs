@@ -212,6 +212,8 @@ async fn capture(
         .await
         .map_err(|error| error.at(&job.name))?;
     report.capture_seconds = started.elapsed().as_secs_f64();
+    let seconds = report.capture_seconds;
+    tracing::debug!(job = %job.name, bytes = captured.bytes, seconds, "captured");
     report.plain_bytes = Some(captured.bytes);
     report.summary.clone_from(&captured.summary);
     report.warnings.extend(captured.warnings.iter().cloned());
@@ -295,6 +297,13 @@ async fn store(
             let destination = &job.destinations[target];
             let line = &mut report.destinations[target];
             line.seconds = seconds;
+            tracing::debug!(
+                job = %job.name,
+                destination = destination.name(),
+                seconds,
+                ok = put.is_ok(),
+                "upload ended"
+            );
             let recorded = match put {
                 Ok(_) => record.stored(destination, &data).await,
                 Err(error) => Err(error.at(destination.name())),

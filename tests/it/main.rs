@@ -1,0 +1,5 @@
+//! Integration tests. Those that need a real server are ignored by plain `cargo test`;
+//! `tests/run.sh` sets the servers up and runs them all.
+
+mod faulty;
+mod store_faults;
