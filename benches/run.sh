@@ -2,7 +2,7 @@
 # Measures Lifeboat against the tools people would use instead, in alternation, on this machine.
 # Prints the minimum of RUNS wall times, the peak memory, and the ratios that the project promises.
 # Needs what tests/run.sh installs (redis-server, sqlite3, zstd, rclone, MinIO), /usr/bin/time and
-# about 8 GiB of disk in TMPDIR. `benches/run.sh redis sqlite zstd verify idle list` selects.
+# about 8 GiB of disk in TMPDIR; LIFEBOAT=PATH measures a binary that is built already. `benches/run.sh redis sqlite zstd verify idle list` selects.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,8 +17,8 @@ trap cleanup EXIT
 what=${*:-redis verify sqlite zstd idle list}
 wants() { [[ " $what " == *" $1 "* ]]; }
 
-cargo build --release --locked --quiet
-lifeboat=$PWD/target/release/lifeboat
+lifeboat=${LIFEBOAT:-$PWD/target/release/lifeboat}
+[ -n "${LIFEBOAT:-}" ] || cargo build --release --locked --quiet
 export LC_ALL=C RUST_LOG=error AWS_ACCESS_KEY_ID=benchmark AWS_SECRET_ACCESS_KEY=benchmark-secret AWS_REGION=us-east-1
 unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL || true
 

@@ -1,16 +1,14 @@
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::args::BackupArgs;
 use super::session::Session;
 use super::{table, ui};
-use crate::config::{self, Config, JobConfig, ScheduleConfig};
+use crate::config::{self, Config, JobConfig};
 use crate::error::{Error, Kind};
 use crate::exit::Exit;
 use crate::pipeline::run::{run, survey};
 use crate::pipeline::{DestinationOutcome, DestinationReport, Job, Outcome, RunReport};
-use crate::value::{HumanDuration, format_bytes};
+use crate::value::format_bytes;
 
 pub(super) async fn backup(session: &Session, args: BackupArgs) -> Result<Exit, Error> {
     session.stop_on_signals()?;
@@ -72,21 +70,7 @@ async fn from_url(session: &Session, url: &str, name: Option<&str>) -> Result<Jo
         session.load()?.config
     };
     let destinations = session.destinations(&config).await?;
-    let settings = JobConfig {
-        source,
-        schedule: ScheduleConfig {
-            timezone: "UTC".into(),
-            ..ScheduleConfig::default()
-        },
-        run_on: crate::pipeline::RunOn::default(),
-        destinations: None,
-        series: None,
-        seal: crate::seal::SealConfig::default(),
-        retention: None,
-        max_age: None,
-        timeout: HumanDuration(Duration::from_hours(6)),
-        enabled: true,
-    };
+    let settings = JobConfig::of(source);
     let config = Config {
         jobs: [(name.clone(), settings.clone())].into(),
         ..config

@@ -1,13 +1,12 @@
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::session::Session;
 use super::ui;
 use crate::catalog::{self, Catalog};
-use crate::config::{self, Config, JobConfig, ScheduleConfig};
+use crate::config::{self, Config, JobConfig};
 use crate::destination::{self, Destination};
 use crate::error::{Error, io_reason};
 use crate::exit::Exit;
@@ -15,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::pipeline::run::{run, survey};
 use crate::pipeline::verify::{Finding, verify};
 use crate::pipeline::{Job, Outcome, restore};
-use crate::value::{HumanDuration, format_bytes};
+use crate::value::format_bytes;
 
 const SERIES: &str = "shop";
 const ROWS: u32 = 20_000;
@@ -202,21 +201,7 @@ async fn job(
     store: &Path,
 ) -> Result<Job, Error> {
     let (source, _) = config::source_from_url(&format!("sqlite://{}", database.display()))?;
-    let settings = JobConfig {
-        source,
-        schedule: ScheduleConfig {
-            timezone: "UTC".into(),
-            ..ScheduleConfig::default()
-        },
-        run_on: crate::pipeline::RunOn::default(),
-        destinations: None,
-        series: None,
-        seal: crate::seal::SealConfig::default(),
-        retention: None,
-        max_age: None,
-        timeout: HumanDuration(Duration::from_mins(10)),
-        enabled: true,
-    };
+    let settings = JobConfig::of(source);
     let opened = open(session, store).await?;
     config::job(
         config,

@@ -110,6 +110,24 @@ pub struct JobConfig {
     pub enabled: bool,
 }
 
+impl JobConfig {
+    /// A job that saves `source` with every default.
+    pub fn of(source: SourceConfig) -> Self {
+        Self {
+            source,
+            schedule: ScheduleConfig::default(),
+            run_on: RunOn::default(),
+            destinations: None,
+            series: None,
+            seal: SealConfig::default(),
+            retention: None,
+            max_age: None,
+            timeout: default_timeout(),
+            enabled: true,
+        }
+    }
+}
+
 fn default_timeout() -> HumanDuration {
     HumanDuration(Duration::from_hours(6))
 }
@@ -120,7 +138,7 @@ fn yes() -> bool {
 
 /// When a job runs. The next run follows from the newest backup in each destination, so that a
 /// restart changes nothing and a missed run is caught up.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
     /// Time from one backup to the next; `1h` unless this or `cron` is set.
@@ -139,6 +157,18 @@ pub struct ScheduleConfig {
     /// The daemon's wait before its first run.
     #[serde(default)]
     pub initial_delay: HumanDuration,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            every: None,
+            cron: None,
+            timezone: utc(),
+            jitter: HumanDuration::default(),
+            initial_delay: HumanDuration::default(),
+        }
+    }
 }
 
 fn utc() -> String {

@@ -368,7 +368,6 @@ fn walk(root: &Path, prefix: &str, depth: Depth, listing: &mut Listing) -> io::R
     let entries = match fs::read_dir(root.join(prefix)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
         Err(error) => return Err(error),
     };
     for entry in entries {

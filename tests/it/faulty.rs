@@ -67,7 +67,10 @@ impl Faulty {
     fn fault(&self, call: Call, key: &str) -> Option<Fault> {
         self.calls.lock().unwrap().push((call, key.to_owned()));
         let faults = self.faults.lock().unwrap();
-        faults.iter().find(|(c, part, _)| *c == call && key.contains(part)).map(|(_, _, f)| *f)
+        faults
+            .iter()
+            .find(|(c, part, _)| *c == call && key.contains(part))
+            .map(|(_, _, f)| *f)
     }
 }
 
@@ -86,16 +89,18 @@ impl Store for Faulty {
                 Err(broken("write", key))
             }
             Some(Fault::Cut(limit)) => {
-                let cut = futures_util::stream::unfold((body, limit), |(mut body, left)| async move {
-                    let chunk: Result<Bytes, BrokenOff> = match body.next().await? {
-                        Ok(chunk) if (chunk.len() as u64) > left => {
-                            Err(BrokenOff("made to break".into()))
-                        }
-                        other => other,
-                    };
-                    let left = left.saturating_sub(chunk.as_ref().map_or(0, |c| c.len() as u64));
-                    Some((chunk, (body, left)))
-                });
+                let cut =
+                    futures_util::stream::unfold((body, limit), |(mut body, left)| async move {
+                        let chunk: Result<Bytes, BrokenOff> = match body.next().await? {
+                            Ok(chunk) if (chunk.len() as u64) > left => {
+                                Err(BrokenOff("made to break".into()))
+                            }
+                            other => other,
+                        };
+                        let left =
+                            left.saturating_sub(chunk.as_ref().map_or(0, |c| c.len() as u64));
+                        Some((chunk, (body, left)))
+                    });
                 let _ = self.inner.put(key, Body::from_stream(cut, None)).await;
                 Err(broken("write", key))
             }

@@ -3,5 +3,6 @@
 
 mod config_sample;
 mod faulty;
+mod promises;
 mod sandbox;
 mod store_faults;
