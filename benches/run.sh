@@ -20,7 +20,7 @@ wants() { [[ " $what " == *" $1 "* ]]; }
 lifeboat=${LIFEBOAT:-$PWD/target/release/lifeboat}
 [ -n "${LIFEBOAT:-}" ] || cargo build --release --locked --quiet
 export LC_ALL=C RUST_LOG=error AWS_ACCESS_KEY_ID=benchmark AWS_SECRET_ACCESS_KEY=benchmark-secret AWS_REGION=us-east-1
-unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL || true
+unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_CA_BUNDLE || true
 
 free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 
@@ -64,7 +64,7 @@ make_dump() {
         --rdbcompression no --enable-debug-command local >"$work/redis.log" 2>&1 &
     pids+=($!)
     until redis-cli -p "$rport" ping >/dev/null 2>&1; do sleep 0.1; done
-    redis-cli -p "$rport" debug populate $((DUMP_MIB * 256)) key 4080 >/dev/null
+    redis-cli -p "$rport" debug populate $((DUMP_MIB * 8700)) key 100 >/dev/null
     redis-cli -p "$rport" save >/dev/null
     redis_url="redis://127.0.0.1:$rport?data_dir=$work/redis"
     cat "$work/redis/dump.rdb" >/dev/null

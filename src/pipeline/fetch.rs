@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ use crate::draft::Draft;
 use crate::error::io_reason;
 use crate::manifest::{Check, Manifest, Sum};
 use crate::seal::{self, DigestReader, Sha256};
-use crate::source::{self, Format, Scratch, SourceError, SourceErrorKind, Stop};
+use crate::source::{self, Format, Scratch, SourceError, SourceErrorKind, Stop, Verifier};
 use crate::value::format_bytes;
 
 const BLOCK: usize = 1 << 20;
@@ -159,104 +159,40 @@ async fn present(destination: &Destination, manifest: &Manifest) -> Result<(), F
 fn unseal_and_prove(
     format: &'static dyn Format,
     manifest: &Manifest,
-    chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
-    mut output: Option<Output>,
+    chunks: Chunks,
+    output: Option<Output>,
     stop: &Stop,
 ) -> Result<Vec<Check>, FetchError> {
-    let sealed = manifest
-        .seal
-        .iter()
-        .map(|step| step.name.as_str())
-        .collect::<Vec<_>>();
-    let broken = Arc::new(std::sync::Mutex::new(None));
-    let stored = Arc::new(std::sync::Mutex::new(None));
-    let reader = Stored {
-        inner: Some(DigestReader::new(ChunkReader {
-            chunks,
-            current: Bytes::new(),
-            broken: Arc::clone(&broken),
-        })),
-        sum: Arc::clone(&stored),
+    let mut pass = Pass {
+        digest: Sha256::default(),
+        verifier: format.forward(),
+        damage: None,
+        output,
     };
-    let mut plain = Sha256::default();
-    let mut verifier = format.forward();
-    let mut engine_damage = None;
-
-    let reader = if manifest.seal.is_empty() {
-        Ok(Box::new(reader) as Box<dyn Read + Send>)
+    let mut checks = if manifest.seal.is_empty() {
+        take_as_stored(chunks, &mut pass, stop)?;
+        let plain = std::mem::take(&mut pass.digest).finish();
+        vec![
+            compare("stored sha256", &plain, &manifest.stored),
+            compare("plain sha256", &plain, &manifest.plain),
+        ]
     } else {
-        seal::unseal(&manifest.seal, Box::new(reader))
-    };
-    let mut reader = reader.map_err(|error| FetchError::Unreadable(error.to_string()))?;
-    let mut block = vec![0; BLOCK];
-    let read = loop {
-        if stop.requested() {
-            return Err(FetchError::Local(SourceError::stopped()));
-        }
-        let got = match fill(&mut reader, &mut block) {
-            Ok(0) => break Ok(()),
-            Ok(got) => got,
-            Err(error) => break Err(error),
-        };
-        plain.update(&block[..got]);
-        if let Some(checker) = &mut verifier
-            && let Err(error) = checker.update(&block[..got])
-        {
-            engine_damage = Some(error);
-            verifier = None;
-        }
-        if let Some(output) = &mut output {
-            output.file.write_all(&block[..got]).map_err(|error| {
-                let failed = SourceError::io(&output.path, &error);
-                FetchError::Local(failed.hint("make room, or restore to another folder"))
-            })?;
-        }
-    };
-    // What the decoder did not want is stored all the same and must match the digest.
-    let rest = read
-        .as_ref()
-        .map_or(Ok(0), |()| io::copy(&mut reader, &mut io::sink()));
-    drop(reader);
-    if stop.requested() {
-        return Err(FetchError::Local(SourceError::stopped()));
-    }
-    if let Some(error) = take(&broken) {
-        return Err(FetchError::Store(error));
-    }
-    let stored: Sum = take(&stored).unwrap_or(Sum {
-        bytes: 0,
-        sha256: String::new(),
-    });
-    let mut checks = vec![compare("stored sha256", &stored, &manifest.stored)];
-    match read.and(rest) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            return Err(FetchError::Unreadable(error.to_string()));
-        }
-        Err(error) => {
-            let name = sealed.join(", ");
-            checks.push(Check::failed(
-                name,
-                format!("cannot be undone: {}", io_reason(&error)),
-            ));
+        let (stored, undone) = unseal(chunks, manifest, &mut pass, stop)?;
+        let mut checks = vec![compare("stored sha256", &stored, &manifest.stored)];
+        if let Err(error) = undone {
+            let steps: Vec<&str> = manifest.seal.iter().map(|s| s.name.as_str()).collect();
+            let why = format!("cannot be undone: {}", io_reason(&error));
+            checks.push(Check::failed(steps.join(", "), why));
             return Err(FetchError::Damaged(checks));
         }
-        Ok(_) => {}
-    }
-    checks.push(compare("plain sha256", &plain.finish(), &manifest.plain));
-    if let Some(Output { path, file, .. }) = &output {
-        file.sync_all()
-            .map_err(|error| FetchError::Local(SourceError::io(path, &error)))?;
-    }
+        let plain = std::mem::take(&mut pass.digest).finish();
+        checks.push(compare("plain sha256", &plain, &manifest.plain));
+        checks
+    };
     if checks.iter().any(|check| !check.ok) {
         return Err(FetchError::Damaged(checks));
     }
-    let proved = match (engine_damage, verifier, &output) {
-        (Some(error), _, _) => Err(error),
-        (None, Some(verifier), _) => verifier.finish().map(|proof| proof.checks),
-        (None, None, Some(output)) => format.verify_file(&output.path, stop),
-        (None, None, None) => Ok(Vec::new()),
-    };
-    match proved {
+    match pass.prove(format, stop) {
         Ok(made) => {
             checks.extend(made);
             Ok(checks)
@@ -267,6 +203,97 @@ fn unseal_and_prove(
         }
         Err(error) => Err(FetchError::Local(error)),
     }
+}
+
+/// What happens to the plain bytes.
+struct Pass {
+    digest: Sha256,
+    verifier: Option<Box<dyn Verifier>>,
+    /// What the verifier found. The digests are still wanted: they say whose fault it is.
+    damage: Option<SourceError>,
+    output: Option<Output>,
+}
+
+impl Pass {
+    fn take(&mut self, block: &[u8], stop: &Stop) -> Result<(), FetchError> {
+        if stop.requested() {
+            return Err(FetchError::Local(SourceError::stopped()));
+        }
+        self.digest.update(block);
+        if let Some(verifier) = &mut self.verifier
+            && let Err(error) = verifier.update(block)
+        {
+            self.damage = Some(error);
+            self.verifier = None;
+        }
+        if let Some(output) = &mut self.output {
+            output.file.write_all(block).map_err(|error| {
+                let failed = SourceError::io(&output.path, &error);
+                FetchError::Local(failed.hint("make room, or restore to another folder"))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn prove(self, format: &dyn Format, stop: &Stop) -> Result<Vec<Check>, SourceError> {
+        if let Some(Output { path, file, .. }) = &self.output {
+            file.sync_all()
+                .map_err(|error| SourceError::io(path, &error))?;
+        }
+        match (self.damage, self.verifier, &self.output) {
+            (Some(error), _, _) => Err(error),
+            (None, Some(verifier), _) => verifier.finish().map(|proof| proof.checks),
+            (None, None, Some(output)) => format.verify_file(&output.path, stop),
+            (None, None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Without a seal the stored bytes are the plain ones: one digest serves both.
+fn take_as_stored(mut chunks: Chunks, pass: &mut Pass, stop: &Stop) -> Result<(), FetchError> {
+    while let Some(chunk) = chunks.blocking_recv() {
+        pass.take(&chunk.map_err(FetchError::Store)?, stop)?;
+    }
+    // The download ends early when it is told to stop.
+    pass.take(&[], stop)
+}
+
+/// Undoes the seal. Answers with the sum of the stored bytes, all of them, and whether they could
+/// be undone.
+fn unseal(
+    chunks: Chunks,
+    manifest: &Manifest,
+    pass: &mut Pass,
+    stop: &Stop,
+) -> Result<(Sum, io::Result<()>), FetchError> {
+    let broken = Slot::default();
+    let stored = Slot::default();
+    let reader = Stored {
+        inner: Some(DigestReader::new(ChunkReader {
+            chunks,
+            current: Bytes::new(),
+            broken: Arc::clone(&broken),
+        })),
+        sum: Arc::clone(&stored),
+    };
+    let unreadable = |error: io::Error| FetchError::Unreadable(error.to_string());
+    let mut reader = seal::unseal(&manifest.seal, Box::new(reader)).map_err(unreadable)?;
+    let mut block = vec![0; BLOCK];
+    let undone = loop {
+        match fill(&mut reader, &mut block) {
+            Ok(0) => break Ok(()),
+            Ok(got) => pass.take(&block[..got], stop)?,
+            Err(error) => break Err(error),
+        }
+    };
+    // What the decoder did not want is stored all the same and must match the digest.
+    drop(reader);
+    pass.take(&[], stop)?;
+    if let Some(error) = taken(&broken) {
+        return Err(FetchError::Store(error));
+    }
+    let nothing = || Sha256::default().finish();
+    Ok((taken(&stored).unwrap_or_else(nothing), undone))
 }
 
 fn compare(name: &str, found: &Sum, recorded: &Sum) -> Check {
@@ -305,17 +332,25 @@ fn fill(reader: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn take<T>(slot: &std::sync::Mutex<Option<T>>) -> Option<T> {
-    slot.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .take()
+/// The chunks of a download.
+type Chunks = mpsc::Receiver<Result<Bytes, StoreError>>;
+
+/// What a reader leaves behind for whoever read from it.
+type Slot<T> = Arc<Mutex<Option<T>>>;
+
+fn taken<T>(slot: &Slot<T>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn leave<T>(slot: &Slot<T>, value: T) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
 }
 
 /// The downloaded chunks as a blocking reader. A store's failure is kept aside: it is not damage.
 struct ChunkReader {
-    chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
+    chunks: Chunks,
     current: Bytes,
-    broken: Arc<std::sync::Mutex<Option<StoreError>>>,
+    broken: Slot<StoreError>,
 }
 
 impl Read for ChunkReader {
@@ -326,10 +361,7 @@ impl Read for ChunkReader {
                 Some(Ok(chunk)) => self.current = chunk,
                 Some(Err(error)) => {
                     let why = error.to_string();
-                    *self
-                        .broken
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                    leave(&self.broken, error);
                     return Err(io::Error::other(why));
                 }
             }
@@ -344,7 +376,7 @@ impl Read for ChunkReader {
 /// the sum behind when dropped.
 struct Stored {
     inner: Option<DigestReader<ChunkReader>>,
-    sum: Arc<std::sync::Mutex<Option<Sum>>>,
+    sum: Slot<Sum>,
 }
 
 impl Read for Stored {
@@ -363,9 +395,6 @@ impl Drop for Stored {
         // A failing store has left its error aside already.
         let _ = io::copy(&mut inner, &mut io::sink());
         let (_, sum) = inner.into_parts();
-        *self
-            .sum
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sum);
+        leave(&self.sum, sum);
     }
 }

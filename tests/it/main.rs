@@ -6,3 +6,4 @@ mod faulty;
 mod promises;
 mod sandbox;
 mod store_faults;
+mod support;

@@ -1,0 +1,19 @@
+//! Real servers for the integration tests, and a proxy that makes them fail on demand.
+//!
+//! `tests/run.sh` installs and builds what these need. Tests that use them are marked
+//! `#[ignore = "needs ..."]` and run by `cargo test -- --include-ignored`.
+#![allow(dead_code, unused_imports)]
+
+pub mod proxy;
+pub mod proxy_http;
+mod proxy_relay;
+pub mod redis;
+pub mod s3;
+pub mod servers;
+pub mod tls;
+
+pub use proxy::{Fault, FaultHandle, FaultProxy, Times};
+pub use redis::{RedisOptions, RedisServer};
+pub use s3::{S3Kind, S3Response, S3Server, s3_request};
+pub use servers::{Process, free_port, require, run};
+pub use tls::TestCa;
