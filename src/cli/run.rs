@@ -7,10 +7,14 @@ use crate::error::Error;
 use crate::exit::Exit;
 
 pub(super) async fn run(session: &Session, _args: RunArgs) -> Result<Exit, Error> {
-    let loaded = session.load()?;
-    let jobs = session.jobs(&loaded.config, &[]).await?;
+    // First of all: as process 1 of a container nothing else would end us.
     let (closing, hurry) = (CancellationToken::new(), CancellationToken::new());
     on_signals(closing.clone(), hurry.clone())?;
+    let loaded = session.load()?;
+    let jobs = tokio::select! {
+        jobs = session.jobs(&loaded.config, &[]) => jobs?,
+        () = closing.cancelled() => return Ok(Exit::Ok),
+    };
     tracing::info!(
         "lifeboat {} started: {}",
         env!("CARGO_PKG_VERSION"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -44,7 +44,16 @@ pub async fn serve(
         let (closing, stop, slots) = (closing.clone(), stop.clone(), Arc::clone(&slots));
         tasks.spawn(async move { watch(&job, &closing, &stop, &slots).await });
     }
-    closing.cancelled().await;
+    let mut broken = false;
+    tokio::select! {
+        () = closing.cancelled() => {}
+        Some(ended) = tasks.join_next() => {
+            // Better no daemon, which is noticed and started again, than one without this job.
+            report(ended);
+            broken = true;
+            closing.cancel();
+        }
+    }
     tracing::info!(
         "stopping: no new runs; running ones have {} s",
         grace.as_secs()
@@ -62,7 +71,7 @@ pub async fn serve(
     match tokio::time::timeout_at(deadline, all(&mut tasks)).await {
         Ok(()) => {
             tracing::info!("stopped");
-            Exit::Ok
+            if broken { Exit::Failed } else { Exit::Ok }
         }
         Err(_) => {
             tracing::error!("stopped with a run that could not be aborted within the grace period");
@@ -73,9 +82,13 @@ pub async fn serve(
 
 async fn all(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!("a job's task ended unexpectedly: {error}");
-        }
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a job's task ended unexpectedly: {error}");
     }
 }
 
@@ -92,7 +105,11 @@ async fn watch(job: &Job, closing: &CancellationToken, stop: &Stop, slots: &Sema
         return;
     }
     loop {
-        let survey = survey(job).await;
+        let survey = tokio::select! {
+            survey = survey(job) => survey,
+            // A store that does not answer must not hold the shutdown up.
+            () = closing.cancelled() => return,
+        };
         let now = clock::now();
         let due = due_times(job, &survey, now, &mut patience);
         let ready: Vec<usize> = due
