@@ -3,12 +3,16 @@
 mod json;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::pipeline::{DestinationOutcome, Outcome, RunReport};
 use crate::value::Env;
+
+/// The SDK of the S3 stores prints the access key's id with its traces, which is a secret here.
+const QUIET: &str = "aws=info";
 
 /// Starts logging. `RUST_LOG` and `LOG_FORMAT` go before the configuration; `verbosity` is the
 /// number of `-v` less that of `-q`, and goes before both where it is not 0.
@@ -27,7 +31,10 @@ pub fn start(config: &LogConfig, env: &Env, verbosity: i8) {
         Some(directives) if verbosity == 0 && !directives.is_empty() => directives,
         _ => level,
     };
-    let filter = EnvFilter::builder().parse_lossy(directives);
+    let quiet: Directive = QUIET.parse().expect("a target and a level");
+    let filter = EnvFilter::builder()
+        .parse_lossy(directives)
+        .add_directive(quiet);
     let format = match env.get("LOG_FORMAT") {
         Some("json") => LogFormat::Json,
         Some("text") => LogFormat::Text,
