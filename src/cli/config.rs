@@ -10,11 +10,7 @@ use crate::value;
 pub(super) fn config(session: &Session, command: &ConfigCommand) -> Result<Exit, Error> {
     match command {
         ConfigCommand::Schema => ui::document(schema()),
-        ConfigCommand::Env => {
-            for (variable, what) in value::variables(schema()) {
-                ui::line(format!("{variable}  {what}").trim_end());
-            }
-        }
+        ConfigCommand::Env => env(session.global.json),
         ConfigCommand::Check => check(session)?,
         ConfigCommand::Show => {
             let shown = session.load()?.config.redacted();
@@ -28,6 +24,18 @@ pub(super) fn config(session: &Session, command: &ConfigCommand) -> Result<Exit,
         }
     }
     Ok(Exit::Ok)
+}
+
+fn env(json: bool) {
+    let variables = value::variables(schema());
+    if json {
+        let document = |(name, description): &(String, String)| serde_json::json!({ "name": name, "description": description });
+        let all: Vec<_> = variables.iter().map(document).collect();
+        return ui::document(&serde_json::json!({ "variables": all }));
+    }
+    for (variable, what) in variables {
+        ui::line(format!("{variable}  {what}").trim_end());
+    }
 }
 
 fn check(session: &Session) -> Result<(), Error> {

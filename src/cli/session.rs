@@ -78,6 +78,11 @@ impl Session {
             let entry = match config.destinations.get(wanted) {
                 Some(entry) => entry.clone(),
                 None if is_url(wanted) => DestinationEntry::Url(wanted.clone()),
+                None if wanted.starts_with('/') => {
+                    let why = "is neither the name of a destination nor a URL";
+                    return Err(Error::usage(wanted, why)
+                        .hint(format!("a folder is written `file://{wanted}`")));
+                }
                 None => return Err(unknown("destination", wanted, config.destinations.keys())),
             };
             let name = if is_url(wanted) {

@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -12,6 +13,9 @@ use crate::value::{self, Env, Problem};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["config.yaml", "/etc/lifeboat/config.yaml"];
+
+/// What is longer was named by mistake, and is not read into memory.
+const LIMIT: u64 = 4 << 20;
 
 /// A configuration, and the document it came from.
 #[derive(Debug, Clone)]
@@ -38,16 +42,7 @@ pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
         Some(path) => Some(path.to_owned()),
         None => PLACES.iter().map(PathBuf::from).find(|path| path.exists()),
     };
-    let text = match &file {
-        None => None,
-        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-            let why = match error.kind() {
-                std::io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-                _ => io_reason(&error),
-            };
-            Error::usage(path.display().to_string(), why)
-        })?),
-    };
+    let text = file.as_deref().map(read).transpose()?;
     let name = file.as_ref().map_or_else(
         || "the environment".to_owned(),
         |path| {
@@ -57,7 +52,7 @@ pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
     );
     let yaml = text.as_deref().map(|text| (name.as_str(), text));
     let (document, mut found) = value::load(yaml, env, schema());
-    found.extend(problems::contradictions(&document, env));
+    found.extend(problems::contradictions(&document, env, &found));
     found.sort();
     found.dedup();
     if !found.is_empty() {
@@ -70,12 +65,34 @@ pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
     Ok(Loaded { config, file })
 }
 
-/// One error over all mistakes, a line each.
+fn read(path: &Path) -> Result<String, Error> {
+    let failed = |why: String| Error::usage(path.display().to_string(), why);
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => failed("is not UTF-8 text".to_owned()),
+            _ => failed(io_reason(&error)),
+        })?;
+    if text.len() as u64 > LIMIT {
+        let limit = value::format_bytes(LIMIT);
+        return Err(failed(format!(
+            "is longer than {limit}, so it is no configuration"
+        )));
+    }
+    Ok(text)
+}
+
+/// One error over all mistakes: one fits on the line, several get a line each.
 fn mistakes(name: &str, problems: &[Problem]) -> Error {
-    let count = match problems.len() {
-        1 => "has a mistake".to_owned(),
-        n => format!("has {n} mistakes"),
-    };
+    if let [one] = problems {
+        return if one.path == name || one.path.is_empty() {
+            Error::usage(name, one.what.as_str())
+        } else {
+            Error::usage(name, one.to_string())
+        };
+    }
+    let count = format!("has {} mistakes", problems.len());
     let width = problems
         .iter()
         .map(|p| p.path.chars().count())
@@ -94,12 +111,43 @@ fn mistakes(name: &str, problems: &[Problem]) -> Error {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn destination_from_url(url: &str) -> Result<DestinationConfig, Error> {
+    read_destination_url(url).map_err(|problems| {
+        let name = Url::parse(url).map_or_else(|_| "URL".to_owned(), |url| shown(&url));
+        mistakes(&name, &problems)
+    })
+}
+
+/// The same with each mistake on its own; its path is the key in the URL's query, if it is one's.
+pub(super) fn read_destination_url(url: &str) -> Result<DestinationConfig, Vec<Problem>> {
     static SCHEMA: LazyLock<Value> =
         LazyLock::new(|| schemars::schema_for!(DestinationConfig).into());
-    let parsed = parse(url)?;
-    let settings =
-        destination::settings_from_url(&parsed).map_err(|why| Error::usage(shown(&parsed), why))?;
-    from_strings(&parsed, settings, &SCHEMA)
+    let whole = |what: String| {
+        vec![Problem {
+            path: String::new(),
+            what,
+        }]
+    };
+    let Ok(parsed) = Url::parse(url) else {
+        let folder = url.starts_with('/').then(|| value::redact_text(url));
+        let example = folder.map_or_else(
+            || "`file:///backups` or `s3://bucket/prefix`".to_owned(),
+            |folder| format!("`file://{folder}`"),
+        );
+        return Err(whole(format!("is not a URL; write {example}")));
+    };
+    let settings = destination::settings_from_url(&parsed).map_err(whole)?;
+    let document = value::from_strings(settings, &SCHEMA)?;
+    let destination: DestinationConfig =
+        serde_json::from_value(document).map_err(|error| whole(error.to_string()))?;
+    let contradictions = destination.contradictions();
+    if contradictions.is_empty() {
+        return Ok(destination);
+    }
+    let problem = |(key, what): (&str, String)| Problem {
+        path: key.to_owned(),
+        what,
+    };
+    Err(contradictions.into_iter().map(problem).collect())
 }
 
 /// A source and its default series name from its URL short form.
@@ -108,31 +156,20 @@ pub fn destination_from_url(url: &str) -> Result<DestinationConfig, Error> {
 /// What is wrong with it, in words.
 pub fn source_from_url(url: &str) -> Result<(SourceConfig, String), Error> {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(SourceConfig).into());
-    let parsed = parse(url)?;
+    let parsed = Url::parse(url).map_err(|_| {
+        Error::usage("URL", "it does not parse")
+            .hint("sources look like sqlite:///data/app.db or redis://host:port?data_dir=/data")
+    })?;
     let (settings, series) =
         source::settings_from_url(&parsed).map_err(|why| Error::usage(shown(&parsed), why))?;
-    let source: SourceConfig = from_strings(&parsed, settings, &SCHEMA)?;
+    let document = value::from_strings(settings, &SCHEMA)
+        .map_err(|problems| mistakes(&shown(&parsed), &problems))?;
+    let source: SourceConfig = serde_json::from_value(document)
+        .map_err(|error| Error::usage(shown(&parsed), error.to_string()))?;
     if let Some((key, why)) = source.contradictions().into_iter().next() {
         return Err(Error::usage(shown(&parsed), format!("{key}: {why}")));
     }
     Ok((source, series))
-}
-
-fn parse(url: &str) -> Result<Url, Error> {
-    Url::parse(url).map_err(|_| {
-        Error::usage("URL", "it does not parse")
-            .hint("destinations look like file:///backups or s3://bucket/prefix, sources like sqlite:///data/app.db")
-    })
-}
-
-fn from_strings<T: serde::de::DeserializeOwned>(
-    url: &Url,
-    settings: Value,
-    schema: &Value,
-) -> Result<T, Error> {
-    let document = value::from_strings(settings, schema)
-        .map_err(|problems| mistakes(&shown(url), &problems))?;
-    serde_json::from_value(document).map_err(|error| Error::usage(shown(url), error.to_string()))
 }
 
 /// The URL without what may be secret.

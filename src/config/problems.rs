@@ -1,16 +1,24 @@
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{DestinationEntry, JobConfig, ScheduleConfig, load};
+use super::{RetentionConfig, ScheduleConfig, load};
+use crate::destination::DestinationConfig;
 use crate::retention::Policy;
 use crate::schedule::Cadence;
+use crate::seal::SealConfig;
+use crate::source::SourceConfig;
 use crate::value::{Env, Problem, closest, one_of, unreadable_secrets};
 
-/// Mistakes that the schema cannot see. Works on the document, and on each part of it that can be
-/// read on its own, so that a typo in one job hides nothing in another.
-pub(super) fn contradictions(document: &Value, env: &Env) -> Vec<Problem> {
-    let mut found = unreadable_secrets(document, load::schema(), env);
+/// Mistakes that the schema cannot see. Works on each part of the document that can be read on its
+/// own, so that a typo in one hides nothing in another. `checked` is what the schema found: a part
+/// that cannot be read although the schema found nothing in it is a mistake of its own.
+pub(super) fn contradictions(document: &Value, env: &Env, checked: &[Problem]) -> Vec<Problem> {
+    let mut judge = Judge {
+        checked,
+        found: unreadable_secrets(document, load::schema(), env),
+    };
     let empty = serde_json::Map::new();
     let block = |key: &str| {
         document
@@ -19,71 +27,127 @@ pub(super) fn contradictions(document: &Value, env: &Env) -> Vec<Problem> {
             .unwrap_or(&empty)
     };
     let destinations: Vec<&str> = block("destinations").keys().map(String::as_str).collect();
-
     for (name, entry) in block("destinations") {
-        let path = format!("destinations.{name}");
-        bad_name(&path, name, &mut found);
-        if let Ok(DestinationEntry::Url(url)) = DestinationEntry::deserialize_from(entry)
-            && let Err(error) = load::destination_from_url(&url)
-        {
-            found.push(problem(&path, one_line(&error.why)));
-        }
+        judge.destination(&format!("destinations.{name}"), name, entry);
     }
     let mut filed: BTreeMap<(String, String), &str> = BTreeMap::new();
-    for (name, entry) in block("jobs") {
+    for (name, job) in block("jobs") {
         let path = format!("jobs.{name}");
-        bad_name(&path, name, &mut found);
-        references(&path, entry, &destinations, &mut found);
-        if let Some(schedule) = entry.get("schedule") {
-            schedule_problems(&path, schedule, &mut found);
+        judge.job(&path, name, job);
+        references(&path, job, &destinations, &mut judge.found);
+        if job.get("enabled") != Some(&Value::Bool(false)) {
+            judge.places(&path, name, job, &destinations, &mut filed);
         }
-        if let Some(rules) = entry.get("retention")
-            && let Ok(rules) = serde_json::from_value::<super::RetentionConfig>(rules.clone())
-            && let Some(why) = Policy::from(&rules).problem()
-        {
-            found.push(problem(&format!("{path}.retention"), why));
-        }
-        let Ok(job) = serde_json::from_value::<JobConfig>(entry.clone()) else {
-            continue;
-        };
-        for (key, why) in job.source.contradictions() {
-            found.push(problem(&format!("{path}.source.{key}"), why));
-        }
-        if let Some(why) = job.seal.problem() {
-            found.push(problem(&format!("{path}.seal"), why));
-        }
-        if !job.enabled {
-            continue;
-        }
-        if destinations.is_empty() {
-            found.push(problem(
-                &path,
-                "has no destination; name one under `destinations`",
-            ));
-        }
-        let series = job.series.clone().unwrap_or_else(|| name.clone());
-        let used = job.destinations.clone().unwrap_or_else(|| {
-            destinations
-                .iter()
-                .map(|&destination| destination.to_owned())
-                .collect()
-        });
-        for destination in used {
-            if let Some(other) = filed.insert((destination.clone(), series.clone()), name) {
-                found.push(problem(
-                    &path,
-                    format!("files its backups under `{series}` in `{destination}`, as `{other}` does; give it a `series` of its own"),
-                ));
+    }
+    judge.found
+}
+
+struct Judge<'a> {
+    checked: &'a [Problem],
+    found: Vec<Problem>,
+}
+
+impl Judge<'_> {
+    fn add(&mut self, path: &str, what: impl Into<String>) {
+        self.found.push(problem(path, what));
+    }
+
+    /// What the parts of a block say of each other, but for keys that are wrong in themselves.
+    fn contradictions(&mut self, path: &str, found: Vec<(&'static str, String)>) {
+        for (key, why) in found {
+            let here = format!("{path}.{key}");
+            if !self.checked.iter().any(|known| known.path == here) {
+                self.add(&here, why);
             }
         }
     }
-    found
+
+    /// A part of the document as its type, if it can be read.
+    fn part<T: DeserializeOwned>(&mut self, path: &str, value: Option<&Value>) -> Option<T> {
+        match serde_json::from_value(value?.clone()) {
+            Ok(part) => Some(part),
+            Err(error) => {
+                if !self.checked.iter().any(|known| lies_in(&known.path, path)) {
+                    self.add(path, error.to_string());
+                }
+                None
+            }
+        }
+    }
+
+    fn destination(&mut self, path: &str, name: &str, entry: &Value) {
+        bad_name(path, name, &mut self.found);
+        if let Some(url) = entry.as_str() {
+            for mistake in load::read_destination_url(url).err().unwrap_or_default() {
+                let what = match mistake.path.as_str() {
+                    "" => mistake.what,
+                    key => format!("`{key}` in the URL: {}", mistake.what),
+                };
+                self.add(path, what);
+            }
+        } else if let Some(settings) = self.part::<DestinationConfig>(path, Some(entry)) {
+            self.contradictions(path, settings.contradictions());
+        }
+    }
+
+    fn job(&mut self, path: &str, name: &str, job: &Value) {
+        bad_name(path, name, &mut self.found);
+        let at = |key: &str| (format!("{path}.{key}"), job.get(key));
+        let (here, value) = at("source");
+        if let Some(source) = self.part::<SourceConfig>(&here, value) {
+            self.contradictions(&here, source.contradictions());
+        }
+        let (here, value) = at("schedule");
+        if let Some(schedule) = self.part::<ScheduleConfig>(&here, value) {
+            schedule_problems(&here, &schedule, &mut self.found);
+        }
+        let (here, value) = at("seal");
+        let seal = self.part::<SealConfig>(&here, value);
+        if let Some(why) = seal.and_then(|seal| seal.problem()) {
+            self.add(&here, why);
+        }
+        let (here, value) = at("retention");
+        let rules = self.part::<RetentionConfig>(&here, value);
+        if let Some(why) = rules.and_then(|rules| Policy::from(&rules).problem()) {
+            self.add(&here, why);
+        }
+    }
+
+    /// Two jobs must not file their backups in one place.
+    fn places<'d>(
+        &mut self,
+        path: &str,
+        name: &'d str,
+        job: &Value,
+        destinations: &[&str],
+        filed: &mut BTreeMap<(String, String), &'d str>,
+    ) {
+        if destinations.is_empty() {
+            self.add(path, "has no destination; name one under `destinations`");
+        }
+        let series = job.get("series").and_then(Value::as_str).unwrap_or(name);
+        let used: Vec<&str> = match job.get("destinations").and_then(Value::as_array) {
+            Some(names) => names.iter().filter_map(Value::as_str).collect(),
+            None => destinations.to_vec(),
+        };
+        for destination in used {
+            let place = (destination.to_owned(), series.to_owned());
+            if let Some(other) = filed.insert(place, name)
+                && other != name
+            {
+                self.add(
+                    path,
+                    format!("files its backups under `{series}` in `{destination}`, as `{other}` does; give it a `series` of its own"),
+                );
+            }
+        }
+    }
 }
 
-impl DestinationEntry {
-    fn deserialize_from(entry: &Value) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(entry.clone())
-    }
+/// Whether `path` is `place` or something in it.
+fn lies_in(path: &str, place: &str) -> bool {
+    path.strip_prefix(place)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn problem(path: &str, what: impl Into<String>) -> Problem {
@@ -91,10 +155,6 @@ fn problem(path: &str, what: impl Into<String>) -> Problem {
         path: path.to_owned(),
         what: what.into(),
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Names become folders and environment variables.
@@ -143,13 +203,9 @@ fn references(path: &str, job: &Value, known: &[&str], found: &mut Vec<Problem>)
     }
 }
 
-fn schedule_problems(path: &str, schedule: &Value, found: &mut Vec<Problem>) {
-    let Ok(schedule) = serde_json::from_value::<ScheduleConfig>(schedule.clone()) else {
-        return;
-    };
-    let path = format!("{path}.schedule");
+fn schedule_problems(path: &str, schedule: &ScheduleConfig, found: &mut Vec<Problem>) {
     if schedule.every.is_some() && schedule.cron.is_some() {
-        found.push(problem(&path, "has both `every` and `cron`; keep one"));
+        found.push(problem(path, "has both `every` and `cron`; keep one"));
     }
     if let Some(every) = schedule.every
         && every.0 < std::time::Duration::from_secs(1)

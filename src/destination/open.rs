@@ -20,6 +20,16 @@ pub enum DestinationConfig {
     S3(S3Config),
 }
 
+impl DestinationConfig {
+    /// Mistakes that the single values do not show: the key concerned and why.
+    pub fn contradictions(&self) -> Vec<(&'static str, String)> {
+        match self {
+            DestinationConfig::Local(_) => Vec::new(),
+            DestinationConfig::S3(config) => config.problems(),
+        }
+    }
+}
+
 /// Opens a configured destination under `name`. Nothing is connected yet.
 ///
 /// # Errors

@@ -27,14 +27,13 @@ pub struct SealConfig {
     pub compression: Compression,
     /// Compression level: 1 to 19 for zstd, 1 to 9 for gzip; higher is smaller and slower.
     #[serde(default = "default_level")]
-    #[schemars(range(min = 1, max = 19))]
     pub level: Level,
 }
 
 /// A compression level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Level(pub u8);
+pub struct Level(#[schemars(range(min = 1, max = 19))] pub u8);
 
 impl Default for Level {
     fn default() -> Self {

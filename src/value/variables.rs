@@ -6,12 +6,23 @@ pub fn variables(schema: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     collect(schema, schema, "LIFEBOAT", 0, &mut found);
     found.sort();
-    found.dedup_by(|a, b| a.0 == b.0);
+    // A key that several types have, each with a meaning of its own.
+    found.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same && next.1 != kept.1 {
+            kept.1 = format!("{} | {}", kept.1, next.1);
+        }
+        same
+    });
     found
 }
 
 fn collect(root: &Value, at: &Value, name: &str, depth: usize, found: &mut Vec<(String, String)>) {
     let at = resolve(root, at);
+    // A secret's value goes into its own variable, its file's path into the one with `_FILE`.
+    if at.get("format").and_then(Value::as_str) == Some("secret") {
+        return;
+    }
     for branch in ["oneOf", "anyOf", "allOf"] {
         for choice in at
             .get(branch)
@@ -37,8 +48,17 @@ fn collect(root: &Value, at: &Value, name: &str, depth: usize, found: &mut Vec<(
         }
     }
     if let Some(values @ Value::Object(_)) = at.get("additionalProperties") {
-        collect(root, values, &format!("{name}__<NAME>"), depth + 1, found);
+        let variable = format!("{name}__<NAME>");
+        collect(root, values, &variable, depth + 1, found);
+        found.extend(short_form(root, values).map(|what| (variable, what)));
     }
+}
+
+/// What a value means that may be written as a text instead of a map.
+fn short_form(root: &Value, at: &Value) -> Option<String> {
+    let choices = resolve(root, at).get("anyOf")?.as_array()?;
+    let text = choices.iter().find(|choice| choice["type"] == "string")?;
+    Some(first_sentence(root, text))
 }
 
 fn resolve<'s>(root: &'s Value, at: &'s Value) -> &'s Value {
@@ -50,6 +70,9 @@ fn resolve<'s>(root: &'s Value, at: &'s Value) -> &'s Value {
 }
 
 fn first_sentence(root: &Value, property: &Value) -> String {
+    if let Some(tag) = property.get("const").and_then(Value::as_str) {
+        return format!("`{tag}`");
+    }
     let own = property.get("description");
     let described = own.or_else(|| resolve(root, property).get("description"));
     let text = described

@@ -1,7 +1,9 @@
 //! Integration tests. Those that need a real server are ignored by plain `cargo test`;
 //! `tests/run.sh` sets the servers up and runs them all.
 
+mod config;
 mod config_sample;
+mod environment;
 mod faulty;
 mod promises;
 mod sandbox;

@@ -60,6 +60,14 @@ impl Sandbox {
         path
     }
 
+    /// A SQLite database, made or changed by these statements.
+    pub fn sqlite(&self, name: &str, statements: &str) -> PathBuf {
+        let path = self.path(name);
+        let database = rusqlite::Connection::open(&path).expect("a database");
+        database.execute_batch(statements).expect("sound SQL");
+        path
+    }
+
     /// The program, with the sandbox as its working directory and nothing else around it.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
