@@ -102,6 +102,25 @@ pub(super) async fn demo(session: &Session) -> Result<Exit, Error> {
     )
     .await?;
 
+    lose_and_restore(session, destination, &manifest, &database, writer).await?;
+
+    ui::line(format!(
+        "\n{} Now your own:",
+        ui::good("That is all there is to it.")
+    ));
+    ui::line("  lifeboat backup --source sqlite:///path/to/app.db --destination file:///backups");
+    ui::line("  lifeboat restore app --to /path/to/app.db --destination file:///backups");
+    Ok(Exit::Ok)
+}
+
+async fn lose_and_restore(
+    session: &Session,
+    destination: &Destination,
+    manifest: &Manifest,
+    database: &Path,
+    writer: Connection,
+) -> Result<(), Error> {
+    let before = count(&writer)?;
     step(5, "Lose the database: every order is deleted by mistake.");
     writer
         .execute("DELETE FROM orders", [])
@@ -115,8 +134,8 @@ pub(super) async fn demo(session: &Session) -> Result<Exit, Error> {
     );
     let restored = restore::restore(
         destination,
-        &manifest,
-        &database,
+        manifest,
+        database,
         false,
         &session.stop,
         &session.progress,
@@ -129,7 +148,7 @@ pub(super) async fn demo(session: &Session) -> Result<Exit, Error> {
             kept.display()
         ));
     }
-    let reader = Connection::open(&database).map_err(|error| sqlite(&error))?;
+    let reader = Connection::open(database).map_err(|error| sqlite(&error))?;
     let after = count(&reader)?;
     if after != before {
         return Err(Error::failed(
@@ -141,14 +160,7 @@ pub(super) async fn demo(session: &Session) -> Result<Exit, Error> {
         "{after} orders are back, {}",
         restored.remark.unwrap_or_default()
     ));
-
-    ui::line(format!(
-        "\n{} Now your own:",
-        ui::good("That is all there is to it.")
-    ));
-    ui::line("  lifeboat backup --source sqlite:///path/to/app.db --destination file:///backups");
-    ui::line("  lifeboat restore app --to /path/to/app.db --destination file:///backups");
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 fn step(number: u32, what: &str) {

@@ -17,7 +17,7 @@ pub enum DestinationConfig {
     /// A folder on a mounted file system.
     Local(LocalConfig),
     /// A bucket that speaks S3.
-    S3(S3Config),
+    S3(Box<S3Config>),
 }
 
 impl DestinationConfig {

@@ -12,6 +12,8 @@ mod meter;
 mod record;
 mod report;
 mod sealing;
+mod unchanged;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -117,9 +117,8 @@ impl Record<'_> {
     ) -> Result<(), (StoreError, Written)> {
         let manifest = self.manifest(destination, data);
         let key = manifest.manifest_key();
-        let error = match destination.put_small(&key, manifest.to_json()).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = destination.put_small(&key, manifest.to_json()).await else {
+            return Ok(());
         };
         // The answer may have been lost after the deed.
         match catalog::manifest(destination, &self.job.series, &self.id).await {

@@ -217,12 +217,11 @@ fn swap(
 
 fn free_name(to: &Path, now: Timestamp) -> PathBuf {
     let base = with_suffix(to, &format!(".before-{}", clock::compact(now)));
-    if base.symlink_metadata().is_err() {
-        return base;
-    }
-    (2..)
-        .map(|n| with_suffix(&base, &format!("-{n}")))
-        .find(|p| p.symlink_metadata().is_err())
+    let free = |path: &PathBuf| path.symlink_metadata().is_err();
+    let numbered = (2..u32::MAX).map(|n| with_suffix(&base, &format!("-{n}")));
+    std::iter::once(base.clone())
+        .chain(numbered)
+        .find(free)
         .unwrap_or(base)
 }
 

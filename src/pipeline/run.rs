@@ -13,19 +13,15 @@ use jiff::Timestamp;
 use super::gate::{Gate, gate};
 use super::record::{DataObject, Record};
 use super::report::{DestinationOutcome, DestinationReport, Outcome, RunReport};
-use super::sealing::{self, Outlet, Passed};
+use super::unchanged::find_unchanged;
+use super::upload::{Sent, confirm, upload};
 use super::{Job, Progress, RunOn, prune};
 use crate::catalog::{self, Ids};
-use crate::destination::{Body, Destination, StoreError, StoreErrorKind, Stored};
+use crate::destination::StoreError;
 use crate::error::{Error, Kind};
-use crate::manifest::{Id, Manifest, Role, Roles, Sum, data_key};
+use crate::manifest::{Id, Manifest, Role, Roles};
 use crate::schedule::newest_credible;
-use crate::seal::Seal;
-use crate::source::{Capture, Probe, SourceError, SourceErrorKind, Stop};
-use crate::value::format_bytes;
-
-/// How long stores may take to forget a body that was broken off.
-const ABORT_LIMIT: Duration = Duration::from_secs(8);
+use crate::source::{Capture, Probe, SourceErrorKind, Stop};
 
 /// What each destination of a job holds, by its index: the ground on which a run is due.
 #[derive(Debug)]
@@ -131,7 +127,12 @@ async fn steps(
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
     let captured = capture(job, &probe, &targets, stop, report).await?;
-    let recorded = store(job, &probe, captured, targets, stop, progress, report).await?;
+    let work = Work {
+        job,
+        stop,
+        progress,
+    };
+    let recorded = store(work, &probe, captured, targets, report).await?;
     if !recorded {
         return Err(why_nothing_was_stored(job, report));
     }
@@ -140,9 +141,18 @@ async fn steps(
 }
 
 /// A destination that can be listed, and what it holds.
-struct Target {
-    at: usize,
-    ids: Ids,
+pub(super) struct Target {
+    /// Its place among the job's destinations.
+    pub at: usize,
+    pub ids: Ids,
+}
+
+/// What the steps of one run share.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub job: &'a Job,
+    pub stop: &'a Stop,
+    pub progress: &'a Progress,
 }
 
 /// The due destinations. One that cannot even be listed gets nothing; when that is all of them,
@@ -239,32 +249,22 @@ async fn leave_taken_second(targets: &[Target]) {
 
 /// Verify, seal, upload and record. Answers whether any destination gained a backup.
 async fn store(
-    job: &Job,
+    work: Work<'_>,
     probe: &Probe,
     capture: Capture,
     targets: Vec<Target>,
-    stop: &Stop,
-    progress: &Progress,
     report: &mut RunReport,
 ) -> Result<bool, Error> {
+    let job = work.job;
     let capture = Arc::new(capture);
-    let same = find_unchanged(
-        job,
-        &capture,
-        &targets,
-        stop,
-        progress,
-        &mut report.warnings,
-    )
-    .await?;
+    let same = find_unchanged(work, &capture, &targets, &mut report.warnings).await?;
     let (known, fresh): (Vec<Target>, Vec<Target>) = targets
         .into_iter()
-        .partition(|target| same.iter().any(|(at, _)| *at == target.at));
-    let format = job.engine.format();
+        .partition(|target| same.contains_key(&target.at));
     let id = Id::new(capture.captured_at);
     let mut record = Record {
         job,
-        format,
+        format: job.engine.format(),
         id: id.clone(),
         role: Roles {
             before: probe.role,
@@ -277,76 +277,87 @@ async fn store(
     let mut gained = false;
     if fresh.is_empty() {
         record.role.after = confirm(job, &capture, probe).await?;
-        if let Some((_, earlier)) = same.first() {
+        if let Some(earlier) = same.values().next() {
             // Byte for byte the data that was proved then, and proved again just now.
             record.checks.clone_from(&earlier.verified.checks);
         }
     } else {
-        let sent = upload(job, probe, &capture, &id, &fresh, stop, progress, report).await?;
+        let sent = upload(work, probe, &capture, &id, &fresh, report).await?;
         record.role.after = sent.role_after;
         record.checks.extend(sent.passed.checks.iter().cloned());
         record.facts.extend(sent.passed.facts.clone());
-        report.stored_bytes = Some(sent.passed.stored.bytes);
-        let data = DataObject {
-            key: sent.key,
-            plain: sent.passed.plain,
-            stored: sent.passed.stored,
-            seal: sent.seal.record(),
-        };
-        for (target, put, seconds) in sent.puts {
-            let destination = &job.destinations[target];
-            let line = &mut report.destinations[target];
-            line.seconds = seconds;
-            tracing::debug!(
-                job = %job.name,
-                destination = destination.name(),
-                seconds,
-                ok = put.is_ok(),
-                "upload ended"
-            );
-            let recorded = match put {
-                Ok(_) => record.stored(destination, &data).await,
-                Err(error) => Err(error.at(destination.name())),
-            };
-            match recorded {
-                Ok(()) => gained |= settle(line, DestinationOutcome::Stored, &data),
-                Err(error) => line.fail(&error),
-            }
-        }
+        gained |= record_stored(&record, sent, report).await;
     }
     for target in known {
-        let Some((_, earlier)) = same.iter().find(|(at, _)| *at == target.at) else {
-            continue;
-        };
-        let destination = &job.destinations[target.at];
-        let data = DataObject {
-            key: earlier.key.clone(),
-            plain: earlier.plain.clone(),
-            stored: earlier.stored.clone(),
-            seal: earlier.seal.clone(),
-        };
-        let line = &mut report.destinations[target.at];
-        match record.unchanged(destination, earlier, &data).await {
-            Ok(()) => gained |= settle(line, DestinationOutcome::Unchanged, &data),
-            Err(error) => line.fail(&error),
-        }
-        report.stored_bytes.get_or_insert(data.stored.bytes);
+        gained |= record_unchanged(&record, &target, &same[&target.at], report).await;
     }
     if gained {
         report.id = Some(id);
         if !record.verified() {
-            let doubts: Vec<&str> = record
-                .checks
-                .iter()
-                .filter(|c| !c.ok)
-                .map(|c| c.detail.as_str())
-                .collect();
-            report
-                .warnings
-                .push(format!("stored, but not verified: {}", doubts.join("; ")));
+            let doubts = record.checks.iter().filter(|check| !check.ok);
+            let doubts: Vec<&str> = doubts.map(|check| check.detail.as_str()).collect();
+            let warning = format!("stored, but not verified: {}", doubts.join("; "));
+            report.warnings.push(warning);
         }
     }
     Ok(gained)
+}
+
+async fn record_stored(record: &Record<'_>, sent: Sent, report: &mut RunReport) -> bool {
+    report.stored_bytes = Some(sent.passed.stored.bytes);
+    let data = DataObject {
+        key: sent.key,
+        plain: sent.passed.plain,
+        stored: sent.passed.stored,
+        seal: sent.seal.record(),
+    };
+    let mut gained = false;
+    for (at, put, seconds) in sent.puts {
+        let destination = &record.job.destinations[at];
+        let line = &mut report.destinations[at];
+        line.seconds = seconds;
+        let (job, ok) = (&record.job.name, put.is_ok());
+        tracing::debug!(
+            job,
+            destination = destination.name(),
+            seconds,
+            ok,
+            "upload ended"
+        );
+        let recorded = match put {
+            Ok(_) => record.stored(destination, &data).await,
+            Err(error) => Err(error.at(destination.name())),
+        };
+        match recorded {
+            Ok(()) => gained |= settle(line, DestinationOutcome::Stored, &data),
+            Err(error) => line.fail(&error),
+        }
+    }
+    gained
+}
+
+async fn record_unchanged(
+    record: &Record<'_>,
+    target: &Target,
+    earlier: &Manifest,
+    report: &mut RunReport,
+) -> bool {
+    let data = DataObject {
+        key: earlier.key.clone(),
+        plain: earlier.plain.clone(),
+        stored: earlier.stored.clone(),
+        seal: earlier.seal.clone(),
+    };
+    report.stored_bytes.get_or_insert(data.stored.bytes);
+    let destination = &record.job.destinations[target.at];
+    let line = &mut report.destinations[target.at];
+    match record.unchanged(destination, earlier, &data).await {
+        Ok(()) => settle(line, DestinationOutcome::Unchanged, &data),
+        Err(error) => {
+            line.fail(&error);
+            false
+        }
+    }
 }
 
 fn settle(line: &mut DestinationReport, outcome: DestinationOutcome, data: &DataObject) -> bool {
@@ -357,223 +368,7 @@ fn settle(line: &mut DestinationReport, outcome: DestinationOutcome, data: &Data
     true
 }
 
-/// The targets whose newest backup holds exactly this data. Cheap marks decide whether it is worth
-/// a pass over the bytes; the digest of that pass decides.
-async fn find_unchanged(
-    job: &Job,
-    capture: &Arc<Capture>,
-    targets: &[Target],
-    stop: &Stop,
-    progress: &Progress,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<(usize, Manifest)>, Error> {
-    let mut candidates = Vec::new();
-    for target in targets {
-        let Some(newest) = target.ids.found.keys().next_back() else {
-            continue;
-        };
-        let destination = &job.destinations[target.at];
-        // A manifest that cannot be read now is no reason to fail: the data is stored anew.
-        let Ok(manifest) = catalog::manifest(destination, &job.series, newest).await else {
-            continue;
-        };
-        if capture.bytes < manifest.plain.bytes / 2 {
-            let (was, is) = (
-                format_bytes(manifest.plain.bytes),
-                format_bytes(capture.bytes),
-            );
-            warnings.push(format!("the data shrank from {was} in {newest} to {is}"));
-        }
-        if looks_alike(job, capture, &manifest) {
-            candidates.push((target.at, manifest));
-        }
-    }
-    warnings.sort();
-    warnings.dedup();
-    if candidates.is_empty() {
-        return Ok(candidates);
-    }
-    let sum = prove(job, capture, stop, progress).await?;
-    let mut same = Vec::new();
-    for (at, manifest) in candidates {
-        let whole = manifest.plain == sum
-            && job.destinations[at]
-                .head(&manifest.key)
-                .await
-                .is_ok_and(|object| object.bytes == manifest.stored.bytes);
-        if whole {
-            same.push((at, manifest));
-        }
-    }
-    Ok(same)
-}
-
-fn looks_alike(job: &Job, capture: &Capture, newest: &Manifest) -> bool {
-    let marks_agree = capture.marks.as_ref().is_none_or(|marks| {
-        marks
-            .iter()
-            .all(|(name, value)| newest.engine.facts.get(name) == Some(value))
-    });
-    newest.verified.ok
-        && newest.engine.name == job.engine.format().name()
-        && newest.plain.bytes == capture.bytes
-        && marks_agree
-}
-
-async fn prove(
-    job: &Job,
-    capture: &Arc<Capture>,
-    stop: &Stop,
-    progress: &Progress,
-) -> Result<Sum, Error> {
-    let (capture, stop, verifier) = (
-        Arc::clone(capture),
-        stop.clone(),
-        job.engine.format().forward(),
-    );
-    let meter = progress.start(format!("{} comparing", job.name), capture.bytes);
-    blocking(move || {
-        let sum = sealing::prove(&capture.file, capture.bytes, verifier, &stop);
-        meter.add(capture.bytes);
-        sum
-    })
-    .await
-    .map_err(|error| error.at(&job.name))
-}
-
-async fn confirm(job: &Job, capture: &Capture, probe: &Probe) -> Result<Role, Error> {
-    job.engine
-        .confirm(capture, probe)
-        .await
-        .map_err(|error| error.at(&job.name))
-}
-
-/// Data objects on their stores, without a manifest yet.
-struct Sent {
-    key: String,
-    seal: Seal,
-    passed: Passed,
-    role_after: Role,
-    puts: Vec<(usize, Result<Stored, StoreError>, f64)>,
-}
-
-/// One pass feeds every target; each succeeds or fails alone. The stores hear the end of the data
-/// only after its last byte was verified and the engine confirmed the capture.
-#[allow(clippy::too_many_arguments)]
-async fn upload(
-    job: &Job,
-    probe: &Probe,
-    capture: &Arc<Capture>,
-    id: &Id,
-    targets: &[Target],
-    stop: &Stop,
-    progress: &Progress,
-    report: &mut RunReport,
-) -> Result<Sent, Error> {
-    let at_job = |error: SourceError| error.at(&job.name);
-    let sample = blocking({
-        let capture = Arc::clone(capture);
-        move || {
-            sealing::sample(&capture.file).map_err(|error| {
-                SourceError::new(SourceErrorKind::Other, format!("cannot read: {error}"))
-            })
-        }
-    })
-    .await
-    .map_err(at_job)?;
-    let seal = job.seal.decide(&sample);
-    drop(sample);
-    let extension = format!("{}{}", job.engine.format().extension(), seal.extension());
-    let key = data_key(&job.series, id, &extension);
-
-    let mut outlets = Vec::new();
-    let mut puts = Vec::new();
-    for target in targets {
-        let destination = &job.destinations[target.at];
-        // Incompressible data grows by a few bytes in each block.
-        let expected = capture.bytes + capture.bytes / 256 + 4096;
-        let (sender, body) = Body::channel(sealing::DEPTH, Some(expected));
-        let meter = progress.start(destination.name(), capture.bytes);
-        outlets.push(Outlet { sender, meter });
-        puts.push(timed_put(target.at, destination, &key, body));
-    }
-    let pass = async {
-        let (capture, seal, stop) = (Arc::clone(capture), seal.clone(), stop.clone());
-        let verifier = job.engine.format().forward();
-        let (passed, outlets) = blocking({
-            let capture = Arc::clone(&capture);
-            move || {
-                sealing::pass(
-                    &capture.file,
-                    capture.bytes,
-                    verifier,
-                    &seal,
-                    outlets,
-                    &stop,
-                )
-            }
-        })
-        .await
-        .map_err(at_job)?;
-        // An error here drops the outlets, which breaks every body off.
-        let role_after = confirm(job, &capture, probe).await?;
-        for outlet in outlets {
-            outlet.sender.finish(Ok(())).await;
-        }
-        Ok::<_, Error>((passed, role_after))
-    };
-    let given_up = async {
-        stop.wait().await;
-        tokio::time::sleep(ABORT_LIMIT).await;
-    };
-    let (passed, puts) = tokio::select! {
-        both = async { tokio::join!(pass, join_all(puts)) } => both,
-        () = given_up => return Err(at_job(SourceError::stopped())),
-    };
-    // When every store failed, their reasons say more than the pass that found nobody to write to.
-    let all_failed = puts.iter().all(|(_, put, _)| {
-        put.as_ref()
-            .is_err_and(|error| error.kind != StoreErrorKind::BrokenOff)
-    });
-    let (passed, role_after) = match passed {
-        Ok(passed) => passed,
-        Err(error) => {
-            for (at, put, _) in puts {
-                if let Err(error) = put
-                    && error.kind != StoreErrorKind::BrokenOff
-                {
-                    report.destinations[at].fail(&error.at(job.destinations[at].name()));
-                }
-            }
-            let error = if all_failed {
-                why_nothing_was_stored(job, report)
-            } else {
-                error
-            };
-            return Err(error);
-        }
-    };
-    Ok(Sent {
-        key,
-        seal,
-        passed,
-        role_after,
-        puts,
-    })
-}
-
-async fn timed_put(
-    at: usize,
-    destination: &Destination,
-    key: &str,
-    body: Body,
-) -> (usize, Result<Stored, StoreError>, f64) {
-    let started = Instant::now();
-    let put = destination.put(key, body).await;
-    (at, put, started.elapsed().as_secs_f64())
-}
-
-fn why_nothing_was_stored(job: &Job, report: &RunReport) -> Error {
+pub(super) fn why_nothing_was_stored(job: &Job, report: &RunReport) -> Error {
     let failed: Vec<Error> = report
         .destinations
         .iter()
@@ -612,12 +407,4 @@ async fn retain(job: &Job, stop: &Stop, report: &mut RunReport) {
         line.kept = after.kept;
         line.warnings = after.warnings;
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Other, error.to_string())))
 }

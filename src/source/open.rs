@@ -17,7 +17,7 @@ pub enum SourceConfig {
     /// A SQLite database file.
     Sqlite(SqliteConfig),
     /// A Redis or Valkey server beside us, by the dump.rdb it writes.
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 impl SourceConfig {

@@ -18,14 +18,11 @@ const QUIET: &str = "aws=info";
 /// number of `-v` less that of `-q`, and goes before both where it is not 0.
 pub fn start(config: &LogConfig, env: &Env, verbosity: i8) {
     let level = match (verbosity, config.level) {
-        (i8::MIN..=-1, _) => "error",
-        (1, _) => "lifeboat=debug,info",
-        (2.., _) => "trace",
-        (0, LogLevel::Error) => "error",
+        (i8::MIN..=-1, _) | (0, LogLevel::Error) => "error",
         (0, LogLevel::Warn) => "warn",
         (0, LogLevel::Info) => "lifeboat=info,warn",
-        (0, LogLevel::Debug) => "lifeboat=debug,info",
-        (0, LogLevel::Trace) => "trace",
+        (1, _) | (0, LogLevel::Debug) => "lifeboat=debug,info",
+        (2.., _) | (0, LogLevel::Trace) => "trace",
     };
     let directives = match env.get("RUST_LOG") {
         Some(directives) if verbosity == 0 && !directives.is_empty() => directives,

@@ -197,8 +197,7 @@ fn fingerprint(main: &Path, wal: &Path) -> Fingerprint {
 pub(super) fn network_file_system(path: &Path) -> Option<&'static str> {
     match rustix::fs::statfs(path).ok()?.f_type {
         0x6969 => Some("NFS"),
-        0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-        0x517b => Some("SMB"),
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB"),
         0x0102_1997 => Some("9P"),
         _ => None,
     }

@@ -11,6 +11,9 @@ use super::{connection, integrity};
 /// SQLite's lock bytes start here (`os.h`, PENDING_BYTE) and end 511 bytes later.
 const LOCK_BYTES: i64 = 0x4000_0000;
 const LOCK_LENGTH: i64 = 512;
+/// `F_WRLCK` and `SEEK_SET`, in the width that the query wants.
+const WRITE_LOCK: i16 = 1;
+const FROM_START: i16 = 0;
 
 /// A SQLite database file at rest.
 #[derive(Debug)]
@@ -43,8 +46,8 @@ impl Format for SqliteFormat {
             return Ok(None);
         };
         let mut query = nix::libc::flock {
-            l_type: nix::libc::F_WRLCK as nix::libc::c_short,
-            l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+            l_type: WRITE_LOCK,
+            l_whence: FROM_START,
             l_start: LOCK_BYTES,
             l_len: LOCK_LENGTH,
             l_pid: 0,

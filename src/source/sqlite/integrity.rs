@@ -21,7 +21,7 @@ pub(super) fn prove(
         CheckDepth::Quick => "quick_check",
     };
     match run(connection, pragma, None) {
-        Ok(problems) => judge(path, pragma, problems, String::new()),
+        Ok(problems) => judge(path, pragma, &problems, ""),
         Err(error) if missing_collation(&error).is_some() => {
             without_collations(connection, path, depth)
         }
@@ -47,7 +47,7 @@ fn without_collations(
         for table in tables {
             match run(connection, "integrity_check", Some(&table)) {
                 Ok(problems) => {
-                    judge(path, "integrity_check", problems, String::new())?;
+                    judge(path, "integrity_check", &problems, "")?;
                 }
                 Err(error) if missing_collation(&error).is_some() => partly.push(table),
                 Err(error) => return Err(fail(&error)),
@@ -65,7 +65,7 @@ fn without_collations(
                         partly.join(", ")
                     )
                 };
-                return judge(path, "integrity_check", problems, note);
+                return judge(path, "integrity_check", &problems, &note);
             }
             Err(error) => {
                 let name = missing_collation(&error).ok_or_else(|| fail(&error))?;
@@ -102,12 +102,7 @@ fn run(
         .collect()
 }
 
-fn judge(
-    path: &Path,
-    pragma: &str,
-    problems: Vec<String>,
-    note: String,
-) -> Result<Check, SourceError> {
+fn judge(path: &Path, pragma: &str, problems: &[String], note: &str) -> Result<Check, SourceError> {
     if problems.len() == 1 && problems[0] == "ok" {
         return Ok(Check::ok(pragma, format!("ok{note}")));
     }
