@@ -36,10 +36,10 @@ measure() {
     tail -n 1 "$work/time" >>"$work/$name"
 }
 # step EVENT NAME: takes the seconds of one step of the last run from its log.
-step() { sed -n "s/.*$1.* seconds=\([0-9.]*\).*/\1 0/p" "$work/out" >>"$work/$2"; }
+step() { sed -n "s/.*$1.* seconds=\([0-9.]*\).*/\1 -/p" "$work/out" >>"$work/$2"; }
 seconds() { sort -g "$work/$1" | head -n 1 | cut -d' ' -f1; }
-peak() { cut -d' ' -f2 "$work/$1" | sort -g | tail -n 1 | awk '{ printf "%.0f", $1 / 1024 }'; }
-report() { printf '  %-34s %7s s  %5s MiB\n' "$1" "$(seconds "$2")" "$(peak "$2")"; }
+peak() { cut -d' ' -f2 "$work/$1" | sort -g | tail -n 1 | awk '{ if ($1 == "-") print "-"; else printf "%.0f", $1 / 1024 }'; }
+report() { printf '  %-34s %7.2f s  %5s MiB\n' "$1" "$(seconds "$2")" "$(peak "$2")"; }
 ratio() { awk -v a="$(seconds "$1")" -v b="$(seconds "$2")" 'BEGIN { printf "%.2f", a / b }'; }
 
 start_minio() {
@@ -123,7 +123,7 @@ make_database() {
     [ -f "$work/app.db" ] && return
     sqlite3 "$work/app.db" "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT);
         CREATE INDEX t_a ON t (a);
-        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000)
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2600000)
         INSERT INTO t SELECT i, hex(randomblob(12)), 'customer ' || i || ' of the lifeboat company, ' || hex(randomblob(40)) FROM n;
         PRAGMA wal_checkpoint(TRUNCATE);" >/dev/null
 }

@@ -42,7 +42,8 @@ pub fn main() -> Exit {
     let json = arguments.global.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(16)
+        // An idle daemon needs none of the threads of its last run.
+        .thread_keep_alive(Duration::from_secs(1))
         .enable_all()
         .build()
     {

@@ -185,7 +185,8 @@ impl Destination {
     }
 }
 
-/// Waits until the stores have cleaned up after uploads that were given up, at most `limit`.
-pub async fn settled(limit: std::time::Duration) {
-    let _ = limit;
+/// Waits until the stores have removed what was uploaded before it was given up, at most `limit`.
+/// To be called before the process ends.
+pub async fn settled(limit: std::time::Duration) -> bool {
+    s3::settle(limit).await
 }

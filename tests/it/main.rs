@@ -6,6 +6,7 @@ mod config_sample;
 mod environment;
 mod faulty;
 mod promises;
+mod redis_engine;
 mod sandbox;
 mod store_faults;
 mod support;

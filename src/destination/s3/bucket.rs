@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
 };
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{self, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::types::{ServerSideEncryption as Sse, StorageClass};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use super::client::Connection;
-use super::config::{ChecksumMode, S3Config, ServerSideEncryption};
-use super::error::{Failure, Refused};
+use super::client::{self, Connection};
+use super::config::{S3Config, ServerSideEncryption};
+use super::error::Failure;
+use super::extras::Manners;
 use super::limits::S3Limits;
 
 /// Object metadata that tells the uploader its own object from another's.
@@ -37,9 +37,7 @@ pub(super) struct Bucket {
     pub sse_kms_key_id: Option<String>,
     pub part_size: Option<u64>,
     pub concurrency: usize,
-    checksum: ChecksumMode,
-    refuses_checksums: AtomicBool,
-    refuses_conditions: AtomicBool,
+    pub manners: Manners,
 }
 
 impl Bucket {
@@ -75,9 +73,7 @@ impl Bucket {
             sse_kms_key_id: config.sse_kms_key_id.clone(),
             part_size: config.part_size.map(|size| size.0),
             concurrency: config.concurrency.max(1) as usize,
-            checksum: config.checksum,
-            refuses_checksums: AtomicBool::new(false),
-            refuses_conditions: AtomicBool::new(false),
+            manners: Manners::new(config.checksum),
         }
     }
 
@@ -88,58 +84,7 @@ impl Bucket {
 
     /// Another time limit for one attempt.
     pub fn time_limit(&self, attempt: Duration) -> config::Builder {
-        let limits = TimeoutConfig::builder()
-            .connect_timeout(self.limits.connect)
-            .operation_attempt_timeout(attempt)
-            .build();
-        config::Config::builder().timeout_config(limits)
-    }
-
-    /// The headers to try next: all we want, but for those this store is known to refuse.
-    pub fn extras(&self) -> Extras {
-        let checksum = match self.checksum {
-            ChecksumMode::Auto => !self.refuses_checksums.load(Ordering::Relaxed),
-            ChecksumMode::Required => true,
-            ChecksumMode::Off => false,
-        };
-        Extras {
-            condition: !self.refuses_conditions.load(Ordering::Relaxed),
-            checksum,
-        }
-    }
-
-    /// What is left to try after `failure`, if it may be due to a header we can do without.
-    pub fn extras_after(&self, extras: Extras, failure: &Failure) -> Option<Extras> {
-        let optional = extras.checksum && self.checksum == ChecksumMode::Auto;
-        match failure.refused()? {
-            Refused::Condition if extras.condition => Some(Extras {
-                condition: false,
-                ..extras
-            }),
-            Refused::Checksum | Refused::Unsaid if optional => Some(Extras {
-                checksum: false,
-                ..extras
-            }),
-            Refused::Unsaid if extras.condition => Some(Extras {
-                condition: false,
-                ..extras
-            }),
-            _ => None,
-        }
-    }
-
-    /// Remembers which headers a request that went well had to do without.
-    pub fn learn(&self, extras: Extras) {
-        if !extras.condition && !self.refuses_conditions.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                bucket = %self.name,
-                "the store refuses If-None-Match: whether a key is free is asked before each upload"
-            );
-        }
-        let refused = self.checksum == ChecksumMode::Auto && !extras.checksum;
-        if refused && !self.refuses_checksums.swap(true, Ordering::Relaxed) {
-            tracing::info!(bucket = %self.name, "the store refuses checksums: none are sent");
-        }
+        config::Config::builder().timeout_config(client::time_limit(attempt))
     }
 
     /// The token in the object's metadata; `None` when there is no object, or one of another's.
@@ -185,15 +130,6 @@ impl fmt::Debug for Bucket {
             .field("place", &self.place)
             .finish_non_exhaustive()
     }
-}
-
-/// The headers of an upload that some stores refuse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extras {
-    /// `If-None-Match: *`.
-    pub condition: bool,
-    /// `x-amz-checksum-crc32c`.
-    pub checksum: bool,
 }
 
 /// Sees what the SDK does not tell: how often it tried, and the store's clock.

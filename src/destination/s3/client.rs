@@ -8,11 +8,12 @@ use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Credentials, IdentityCache, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+    AppName, BehaviorVersion, Builder, Credentials, IdentityCache, Region,
+    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::tls::TrustStore;
 
@@ -68,24 +69,18 @@ pub(super) async fn connect(
     let builder = base(http, limits)
         .region(Region::new(region.clone()))
         .force_path_style(config.force_path_style.unwrap_or(endpoint.is_some()));
-    let builder = match keys {
+    let builder = if let Some(keys) = keys {
         // Read for every request: that is cheap, and keys that were replaced count at once.
-        Some(keys) => builder
-            .credentials_provider(keys)
-            .identity_cache(IdentityCache::no_cache()),
-        None => {
-            let region = Region::new(region.clone());
-            let chain = DefaultCredentialsChain::builder()
-                .configure(chain)
-                .region(region);
-            builder
-                .credentials_provider(Bounded(chain.build().await, limits.credentials))
-                .identity_cache(
-                    IdentityCache::lazy()
-                        .load_timeout(limits.credentials)
-                        .build(),
-                )
-        }
+        let cache = IdentityCache::no_cache();
+        builder.credentials_provider(keys).identity_cache(cache)
+    } else {
+        let region = Region::new(region.clone());
+        let chain = DefaultCredentialsChain::builder().configure(chain);
+        let chain = chain.region(region).build().await;
+        let cache = IdentityCache::lazy().load_timeout(limits.credentials);
+        builder
+            .credentials_provider(Bounded(chain, limits.credentials))
+            .identity_cache(cache.build())
     };
     let (builder, place) = match endpoint {
         Some(url) => (builder.endpoint_url(url), host(url)),
@@ -103,23 +98,32 @@ pub(super) async fn connect(
 fn base(http: SharedHttpClient, limits: &S3Limits) -> Builder {
     Builder::new()
         .behavior_version(BehaviorVersion::latest())
+        .app_name(AppName::new("lifeboat").expect("the name has letters only"))
         .http_client(http)
         // Checksums are computed here, once per part, and sent as headers: older stores choke on
         // the trailers that the SDK sends by default.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // The SDK's quota of retries suits clients with many requests a second.
+        .retry_partition(
+            RetryPartition::custom("lifeboat")
+                .token_bucket(TokenBucket::unlimited())
+                .build(),
+        )
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(limits.attempts)
                 .with_initial_backoff(limits.backoff),
         )
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(limits.connect)
-                .operation_attempt_timeout(limits.request)
-                .build(),
-        )
+        .timeout_config(time_limit(limits.request))
+}
+
+/// The time limit of one attempt; the connector knows the one for connecting.
+pub(super) fn time_limit(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .operation_attempt_timeout(attempt)
+        .build()
 }
 
 /// Without an endpoint the instance is asked too: other stores take any region.

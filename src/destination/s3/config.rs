@@ -14,7 +14,7 @@ pub(super) const SMALLEST_PART: u64 = 5 << 20;
 const LARGEST_PART: u64 = 5 << 30;
 const MOST_CONCURRENCY: u32 = 64;
 
-/// A bucket that speaks S3: AWS, MinIO, Ceph, R2 and others.
+/// A bucket that speaks S3, of AWS or of another store with an `endpoint`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
@@ -60,10 +60,11 @@ pub struct S3Config {
     pub ca_cert: Option<PathBuf>,
     /// Size of the parts of a large upload, 5MiB to 5GiB. Default: 5MiB, and as much more as
     /// keeps a backup within the 10,000 parts that S3 allows. An upload takes memory for
-    /// `concurrency` parts and one more.
+    /// `concurrency` parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_size: Option<HumanSize>,
-    /// Parts in flight at the same time, 1 to 64.
+    /// Parts in flight at the same time, 1 to 64. Each must get 32KiB per second at least; use
+    /// fewer where the network is slower.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: u32,

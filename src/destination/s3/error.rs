@@ -4,9 +4,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::bucket::Bucket;
 use super::wire::Stalled;
-use crate::destination::{StoreError, StoreErrorKind};
 
 /// Longest text of a store's own that is passed on.
 const LONGEST_MESSAGE: usize = 200;
@@ -14,23 +12,25 @@ const LONGEST_MESSAGE: usize = 200;
 /// A failed request, stripped of the SDK's types.
 #[derive(Debug)]
 pub(super) struct Failure {
-    cause: Cause,
+    pub cause: Cause,
     /// The HTTP status; zero without an answer.
-    status: u16,
-    code: String,
-    message: String,
+    pub status: u16,
+    pub code: String,
+    pub message: String,
     /// The region the store says the bucket is in.
-    region: Option<String>,
+    pub region: Option<String>,
 }
 
 #[derive(Debug)]
-enum Cause {
+pub(super) enum Cause {
     /// The store answered.
     Answer,
     /// It took too long.
     Timeout,
     /// The connection could not be made, or broke.
     Connection,
+    /// The request could not be made from the settings.
+    Request,
     /// There was nothing to sign the request with.
     Credentials,
     /// The answer is not one of an S3 store.
@@ -69,21 +69,35 @@ where
                     why.unwrap_or_else(|| "no answer in time".into()),
                 )
             }
-            _ => match find::<CredentialsError>(&error) {
-                Some(error) => failure(Cause::Credentials, credentials_reason(error)),
-                None => failure(Cause::Connection, connection_reason(&error)),
+            other => match (find::<CredentialsError>(&error), other) {
+                (Some(error), _) => failure(Cause::Credentials, credentials_reason(error)),
+                (None, SdkError::ConstructionFailure(_)) => {
+                    failure(Cause::Request, tidy(&deepest(&error).to_string()))
+                }
+                (None, _) => failure(Cause::Connection, connection_reason(&error)),
             },
         }
     }
 }
 
 impl Failure {
+    /// An answer that says it went well and lacks what it must have.
+    pub fn nonsense(what: &str) -> Self {
+        Self {
+            cause: Cause::NotS3,
+            status: 200,
+            code: String::new(),
+            message: what.into(),
+            region: None,
+        }
+    }
+
     /// Whether the store may have done what was asked, for all we know.
     pub fn is_unclear(&self) -> bool {
         match self.cause {
             Cause::Answer => self.status >= 500 || self.status == 200,
             Cause::Timeout | Cause::Connection | Cause::NotS3 => true,
-            Cause::Credentials => false,
+            Cause::Request | Cause::Credentials => false,
         }
     }
 
@@ -128,9 +142,10 @@ impl Failure {
             400 | 501 if about(&["none-match", "nonematch", "conditional", "precondition"]) => {
                 Some(Refused::Condition)
             }
-            400 | 501 if about(&["checksum", "crc32c", "content-sha256", "contentsha256"]) => {
-                Some(Refused::Checksum)
+            400 | 501 if about(&["content-sha256", "contentsha256", "unsigned"]) => {
+                Some(Refused::Unsigned)
             }
+            400 | 501 if about(&["checksum", "crc32c"]) => Some(Refused::Checksum),
             501 => Some(Refused::Unsaid),
             400 if matches!(
                 &*self.code,
@@ -149,173 +164,16 @@ impl Failure {
 pub(super) enum Refused {
     /// `If-None-Match`.
     Condition,
-    /// The checksum, or the unsigned payload that goes with it.
+    /// The checksum.
     Checksum,
+    /// The unsigned payload that goes with it.
+    Unsigned,
     /// It did not say.
     Unsaid,
 }
 
-impl Bucket {
-    /// The failure of `action` on `key` (below the prefix), in plain words. `right` is the
-    /// permission it takes.
-    pub fn explain(
-        &self,
-        action: &'static str,
-        key: &str,
-        right: &str,
-        failure: &Failure,
-    ) -> StoreError {
-        use StoreErrorKind as Kind;
-        let error = |kind, why: String| StoreError::new(kind, action, key, why);
-        let place = &self.place;
-        match failure.cause {
-            Cause::Answer => {}
-            Cause::NotS3 if failure.status == 200 => {
-                return error(
-                    Kind::Unreachable,
-                    format!("the answer of {place} broke off"),
-                );
-            }
-            Cause::NotS3 => return self.not_s3(action, key, failure),
-            Cause::Timeout | Cause::Connection => {
-                let why = format!("{place}: {}", failure.message);
-                let error = error(Kind::Unreachable, why);
-                return if failure.message.contains("certificate") {
-                    error
-                        .hint("set `ca_cert` if the store has a certificate of a private authority")
-                } else {
-                    error
-                };
-            }
-            Cause::Credentials => {
-                return error(Kind::Denied, failure.message.clone()).hint(
-                    "set `access_key_id` and `secret_access_key`, or AWS_ACCESS_KEY_ID and \
-                     AWS_SECRET_ACCESS_KEY",
-                );
-            }
-        }
-        match &*failure.code {
-            "NoSuchBucket" => error(
-                Kind::NoDestination,
-                format!("there is no bucket `{}` at {place}", self.name),
-            )
-            .hint("make the bucket, or correct `bucket`, `endpoint` or `region`"),
-            "NoSuchKey" | "NotFound" => error(Kind::NotFound, "no such object".into()),
-            "PreconditionFailed" => error(Kind::AlreadyExists, "the key is taken".into()),
-            "InvalidAccessKeyId" => error(
-                Kind::Denied,
-                format!("{place} does not know the access key"),
-            )
-            .hint("check `access_key_id`, and that it belongs to this store"),
-            "SignatureDoesNotMatch" => error(
-                Kind::Denied,
-                "the secret access key does not fit the access key".into(),
-            )
-            .hint("check `secret_access_key`, also for white space around it"),
-            "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" => {
-                error(
-                    Kind::Denied,
-                    "the session token has expired or is not valid".into(),
-                )
-                .hint("renew `session_token` together with its keys")
-            }
-            "RequestTimeTooSkewed" | "RequestExpired" => error(
-                Kind::Denied,
-                format!("this machine's clock and that of {place} differ"),
-            )
-            .hint("set the clock; NTP keeps it right"),
-            "XMinioStorageFull"
-            | "XMinioAdminBucketQuotaExceeded"
-            | "QuotaExceeded"
-            | "InsufficientStorage"
-            | "InsufficientCapacity"
-            | "StorageFull" => error(
-                Kind::Full,
-                format!("{place} is full: {}", tidy(&failure.message)),
-            ),
-            "BadDigest"
-            | "InvalidDigest"
-            | "XAmzContentChecksumMismatch"
-            | "XAmzContentSHA256Mismatch" => error(
-                Kind::Damaged,
-                format!("the bytes arrived damaged ({})", failure.code),
-            ),
-            "InvalidRange" => error(Kind::Damaged, "is shorter than the part asked for".into()),
-            "PermanentRedirect"
-            | "TemporaryRedirect"
-            | "AuthorizationHeaderMalformed"
-            | "IllegalLocationConstraintException" => self.wrong_region(action, key, failure),
-            _ => match failure.status {
-                301 | 307 => self.wrong_region(action, key, failure),
-                400 if failure
-                    .region
-                    .as_ref()
-                    .is_some_and(|region| *region != self.region) =>
-                {
-                    self.wrong_region(action, key, failure)
-                }
-                403 => error(Kind::Denied, self.denied(failure)).hint(format!(
-                    "the access key needs {right} on bucket `{}`",
-                    self.name
-                )),
-                401 => error(Kind::Denied, self.denied(failure)),
-                404 if failure.code.is_empty() => error(Kind::NotFound, "no such object".into()),
-                412 => error(Kind::AlreadyExists, "the key is taken".into()),
-                416 => error(Kind::Damaged, "is shorter than the part asked for".into()),
-                507 => error(Kind::Full, format!("{place} is full")),
-                429 | 500.. => error(
-                    Kind::Unreachable,
-                    format!("{place} answered {}", said(failure)),
-                ),
-                _ if failure.code.is_empty() => self.not_s3(action, key, failure),
-                _ => error(Kind::Other, format!("{place} answered {}", said(failure))),
-            },
-        }
-    }
-
-    fn denied(&self, failure: &Failure) -> String {
-        match &*failure.code {
-            "" | "AccessDenied" | "Forbidden" => format!("{} denies access", self.place),
-            _ => format!("{} denies access: {}", self.place, said(failure)),
-        }
-    }
-
-    fn wrong_region(&self, action: &'static str, key: &str, failure: &Failure) -> StoreError {
-        let why = format!(
-            "the bucket `{}` is not in region {}",
-            self.name, self.region
-        );
-        let error = StoreError::new(StoreErrorKind::Other, action, key, why);
-        match &failure.region {
-            Some(region) if *region != self.region => error.hint(format!("set `region: {region}`")),
-            _ => error.hint("set `region` to the bucket's region"),
-        }
-    }
-
-    fn not_s3(&self, action: &'static str, key: &str, failure: &Failure) -> StoreError {
-        let why = format!("{} answered {}", self.place, said(failure));
-        StoreError::new(StoreErrorKind::Other, action, key, why).hint(
-            "check that `endpoint` is the S3 address of the store, with http or https as it speaks",
-        )
-    }
-}
-
-/// The answer in a few words: `500 InternalError: We encountered an internal error`.
-fn said(failure: &Failure) -> String {
-    let mut text = failure.status.to_string();
-    if !failure.code.is_empty() {
-        text = format!("{text} {}", failure.code);
-    }
-    let message = tidy(&failure.message);
-    if message.is_empty() {
-        text
-    } else {
-        format!("{text}: {message}")
-    }
-}
-
 /// One line, without a full stop, and not too long.
-fn tidy(message: &str) -> String {
+pub(super) fn tidy(message: &str) -> String {
     let words: Vec<_> = message.split_whitespace().collect();
     let line: String = words.join(" ").chars().take(LONGEST_MESSAGE).collect();
     line.trim_end_matches('.').to_owned()
@@ -336,13 +194,7 @@ fn credentials_reason(error: &CredentialsError) -> String {
         CredentialsError::ProviderTimedOut(_) => {
             "no credentials found: the instance's metadata service does not answer".into()
         }
-        _ => {
-            let mut cause: &dyn StdError = error;
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            format!("no credentials: {}", tidy(&cause.to_string()))
-        }
+        _ => format!("no credentials: {}", tidy(&deepest(error).to_string())),
     }
 }
 
@@ -365,11 +217,7 @@ fn connection_reason(error: &(dyn StdError + 'static)) -> String {
             _ => {}
         }
     }
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    let text = deepest.to_string();
+    let text = deepest(error).to_string();
     if text.contains("lookup address") {
         return "the host name cannot be resolved".into();
     }
@@ -398,6 +246,13 @@ fn tls_reason(error: &rustls::Error) -> String {
     }
 }
 
+/// The error that caused all others.
+fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    std::iter::successors(Some(error), |&error| error.source())
+        .last()
+        .unwrap_or(error)
+}
+
 /// The first error of type `E` in the chain. The payload of an I/O error counts as its source.
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
@@ -414,4 +269,97 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, code: &str, message: &str) -> Failure {
+        Failure {
+            cause: Cause::Answer,
+            status,
+            code: code.into(),
+            message: message.into(),
+            region: None,
+        }
+    }
+
+    #[test]
+    fn only_complaints_about_headers_are_refusals() {
+        let refused = |status, code, message| answered(status, code, message).refused();
+        for (status, code, message, expected) in [
+            (501, "NotImplemented", "", Some(Refused::Unsaid)),
+            (
+                501,
+                "NotImplemented",
+                "If-None-Match is not supported",
+                Some(Refused::Condition),
+            ),
+            (
+                400,
+                "InvalidRequest",
+                "conditional writes are off",
+                Some(Refused::Condition),
+            ),
+            (
+                400,
+                "InvalidArgument",
+                "x-amz-checksum-crc32c",
+                Some(Refused::Checksum),
+            ),
+            (
+                400,
+                "XAmzContentSHA256Mismatch",
+                "",
+                Some(Refused::Unsigned),
+            ),
+            (400, "InvalidRequest", "", Some(Refused::Unsaid)),
+            (400, "BadDigest", "the checksum did not match", None),
+            (400, "XAmzContentChecksumMismatch", "", None),
+            (400, "EntityTooLarge", "", None),
+            (403, "AccessDenied", "checksum", None),
+            (412, "PreconditionFailed", "", None),
+            (503, "SlowDown", "", None),
+        ] {
+            assert_eq!(
+                refused(status, code, message),
+                expected,
+                "{status} {code} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_have_taken_effect_is_unclear() {
+        for (failure, unclear) in [
+            (answered(500, "InternalError", ""), true),
+            (answered(200, "InternalError", ""), true),
+            (answered(403, "AccessDenied", ""), false),
+            (answered(412, "PreconditionFailed", ""), false),
+            (Failure::nonsense("x"), true),
+            (
+                Failure {
+                    cause: Cause::Timeout,
+                    ..Failure::nonsense("")
+                },
+                true,
+            ),
+            (
+                Failure {
+                    cause: Cause::Credentials,
+                    ..Failure::nonsense("")
+                },
+                false,
+            ),
+        ] {
+            assert_eq!(failure.is_unclear(), unclear, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn long_texts_become_one_short_line() {
+        assert_eq!(tidy("  We are\n sorry. "), "We are sorry");
+        assert_eq!(tidy(&"é".repeat(500)).chars().count(), LONGEST_MESSAGE);
+    }
 }

@@ -8,9 +8,9 @@ pub struct S3Limits {
     pub connect: Duration,
     /// One attempt at a request without a large body, its answer included.
     pub request: Duration,
-    /// The time an upload or a download may make no progress at all.
+    /// The time an upload or a download may stand still.
     pub stall: Duration,
-    /// The slowest upload that is waited for, in bytes per second and part.
+    /// The slowest upload of a part that is waited for, in bytes per second.
     pub slowest: u64,
     /// One attempt at completing a multipart upload: stores may copy all its parts then.
     pub complete: Duration,
@@ -20,8 +20,12 @@ pub struct S3Limits {
     pub backoff: Duration,
     /// Until credentials are found.
     pub credentials: Duration,
+    /// What is in flight when an upload fails or is dropped gets this time to end by itself.
+    pub wind_down: Duration,
     /// Until a failed upload is removed.
     pub clean_up: Duration,
+    /// Parts of one upload.
+    pub parts: u64,
 }
 
 impl Default for S3Limits {
@@ -30,12 +34,14 @@ impl Default for S3Limits {
             connect: Duration::from_secs(5),
             request: Duration::from_secs(30),
             stall: Duration::from_secs(30),
-            slowest: 16 << 10,
-            complete: Duration::from_secs(300),
+            slowest: 32 << 10,
+            complete: Duration::from_mins(5),
             attempts: 4,
             backoff: Duration::from_secs(1),
             credentials: Duration::from_secs(10),
-            clean_up: Duration::from_secs(60),
+            wind_down: Duration::from_secs(5),
+            clean_up: Duration::from_mins(1),
+            parts: 10_000,
         }
     }
 }

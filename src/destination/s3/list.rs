@@ -131,3 +131,14 @@ fn decode(raw: &str) -> Option<String> {
         .ok()
         .map(String::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_in_the_form_encoding_are_decoded() {
+        assert_eq!(decode("a+b%2Bc%20d/%C3%BC").as_deref(), Some("a b+c d/ü"));
+        assert_eq!(decode("%ff"), None);
+    }
+}

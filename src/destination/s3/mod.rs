@@ -1,13 +1,16 @@
-//! Buckets that speak S3: AWS, MinIO, Ceph, R2 and others.
+//! Buckets that speak S3, of AWS and others.
 
 mod bucket;
 mod client;
 mod config;
 mod error;
+mod explain;
+mod extras;
 mod limits;
 mod list;
 mod parts;
 mod removal;
+mod requests;
 mod store;
 mod upload;
 mod wire;

@@ -5,9 +5,8 @@ use crc_fast::CrcAlgorithm;
 use super::config::SMALLEST_PART;
 use crate::destination::{Body, BrokenOff};
 
-/// The most parts an upload may have.
-pub(super) const MOST_PARTS: u64 = 10_000;
-/// The parts that an upload of the expected size is cut into at most; the rest is a margin.
+/// The parts that an upload of the expected size is cut into at most. S3 allows 10,000; the rest
+/// is a margin.
 const PLANNED_PARTS: u64 = 9_000;
 /// What a buffer begins with when nothing is known of the body's size.
 const FIRST_ROOM: usize = 64 << 10;
@@ -56,6 +55,11 @@ impl Cutter {
             ended: false,
             spare: Vec::new(),
         }
+    }
+
+    /// The size of every part but the last.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// The next part. Whether it is the last is known only when the body went on or ended, so
@@ -112,4 +116,92 @@ pub(super) fn checksum(bytes: &[u8]) -> String {
     let crc = crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes);
     let crc = u32::try_from(crc).unwrap_or_default();
     base64::encode(crc.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn parts_grow_with_the_expected_size_and_stay_within_the_limit() {
+        assert_eq!(part_size(None, None), 5 << 20);
+        assert_eq!(part_size(None, Some(40 * GIB)), 5 << 20);
+        assert_eq!(part_size(Some(64 << 20), Some(40 * GIB)), 64 << 20);
+        assert_eq!(part_size(None, Some(0)), 5 << 20);
+        for gib in [44, 100, 1000, 48_000] {
+            let size = part_size(None, Some(gib * GIB)) as u64;
+            assert!(
+                (gib * GIB).div_ceil(size) <= PLANNED_PARTS,
+                "{gib} GiB in {size}"
+            );
+            assert_eq!(size % MIB, 0);
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_specification() {
+        // CRC-32C of "123456789" is 0xe3069283.
+        assert_eq!(checksum(b"123456789"), "4waSgw==");
+    }
+
+    async fn cut(chunks: Vec<Bytes>, expected: Option<u64>, size: usize) -> Vec<Bytes> {
+        let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok)), expected);
+        let mut cutter = Cutter::new(body, size);
+        let mut parts = Vec::new();
+        loop {
+            let part = cutter.next().await.unwrap();
+            // What was sent comes back; its bytes must not be seen in later parts.
+            parts.push(Bytes::copy_from_slice(&part.bytes));
+            let last = part.last;
+            cutter.recycle(part.bytes);
+            assert!(
+                cutter
+                    .spare
+                    .iter()
+                    .all(|buffer| buffer.capacity() <= 2 * size)
+            );
+            if last {
+                return parts;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_equal_but_for_the_last_and_add_up(
+            lengths in prop::collection::vec(0_usize..700, 0..20),
+            size in 1_usize..300,
+            expected in prop::option::of(0_u64..10_000),
+        ) {
+            let whole: Vec<u8> = (0_u8..251).cycle().take(lengths.iter().sum()).collect();
+            let mut rest = Bytes::from(whole.clone());
+            let chunks = lengths.iter().map(|&length| rest.split_to(length)).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let parts = runtime.block_on(cut(chunks, expected, size));
+            prop_assert_eq!(parts.concat(), whole.clone());
+            prop_assert_eq!(parts.len(), whole.len().div_ceil(size).max(1));
+            let (last, full) = parts.split_last().unwrap();
+            prop_assert!(full.iter().all(|part| part.len() == size));
+            prop_assert!(last.len() <= size);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_buffer_is_used_again_once_its_part_was_sent() {
+        let chunks = stream::repeat(Ok(Bytes::from(vec![7; 1000])));
+        let mut cutter = Cutter::new(Body::from_stream(chunks, None), 100_000);
+        let mut places = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            let part = cutter.next().await.unwrap().bytes;
+            places.insert(part.as_ptr());
+            cutter.recycle(part);
+        }
+        // The first one grew on the way.
+        assert!(places.len() <= 2, "{places:?}");
+    }
 }

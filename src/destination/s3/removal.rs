@@ -69,16 +69,9 @@ impl Upload {
                     false
                 }
             };
-            let list = bucket.client.list_parts();
-            let list = list
-                .bucket(&bucket.name)
-                .key(&self.full)
-                .upload_id(id)
-                .send()
-                .await;
-            match list.map_err(Failure::from) {
-                Ok(_) => "the store still knows the upload".clone_into(&mut last),
-                Err(failure) if failure.is_no_upload() || failure.is_missing() => return Ok(()),
+            match self.knows(id).await {
+                Ok(true) => "the store still knows the upload".clone_into(&mut last),
+                Ok(false) => return Ok(()),
                 // Not allowed to look: the store's word has to do.
                 Err(failure) if failure.is_denied() && accepted => return Ok(()),
                 Err(failure) => {
@@ -92,29 +85,57 @@ impl Upload {
         Err(last)
     }
 
+    /// Whether the store knows a multipart upload, by its parts or by its list of uploads: a store
+    /// that lost one of both still holds data.
+    async fn knows(&self, id: &str) -> Result<bool, Failure> {
+        let list = self.bucket.client.list_parts();
+        let list = list
+            .bucket(&self.bucket.name)
+            .key(&self.full)
+            .upload_id(id)
+            .send()
+            .await;
+        match list.map_err(Failure::from) {
+            Ok(_) => return Ok(true),
+            Err(failure) if failure.is_no_upload() || failure.is_missing() => {}
+            Err(failure) => return Err(failure),
+        }
+        // Not every key may list uploads, and not every store can.
+        let uploads = self.uploads().await.unwrap_or_default();
+        Ok(uploads.iter().any(|upload| upload == id))
+    }
+
+    /// The ids of the unfinished uploads of this key.
+    async fn uploads(&self) -> Result<Vec<String>, Failure> {
+        let list = self.bucket.client.list_multipart_uploads();
+        let list = list
+            .bucket(&self.bucket.name)
+            .prefix(&self.full)
+            .send()
+            .await?;
+        let uploads = list.uploads.unwrap_or_default().into_iter();
+        let of_this_key = uploads.filter(|upload| upload.key() == Some(&self.full));
+        Ok(of_this_key.filter_map(|upload| upload.upload_id).collect())
+    }
+
     /// Aborts multipart uploads of this key whose ids never reached us. Keys are unique, so that
     /// they can only be ours.
     pub(super) async fn remove_strays(&self) {
-        let bucket = &self.bucket;
-        let list = bucket.client.list_multipart_uploads();
-        let list = list.bucket(&bucket.name).prefix(&self.full).send().await;
-        let uploads = match list {
-            Ok(list) => list.uploads.unwrap_or_default(),
-            Err(error) => {
-                let failure = Failure::from(error);
+        let uploads = match self.uploads().await {
+            Ok(uploads) => uploads,
+            Err(failure) => {
                 let right = "s3:ListBucketMultipartUploads";
-                let why = bucket.explain("list uploads of", &self.key, right, &failure);
-                tracing::warn!(bucket = %bucket.name, %why, "an upload may be left unfinished");
+                let why = self
+                    .bucket
+                    .explain("list uploads of", &self.key, right, &failure);
+                tracing::warn!(bucket = %self.bucket.name, %why, "an upload may be left unfinished");
                 return;
             }
         };
-        for upload in uploads {
-            let ours = upload.key() == Some(&self.full)
-                && upload.upload_id() != self.id.get().map(String::as_str);
-            if let (true, Some(id)) = (ours, upload.upload_id())
-                && let Err(why) = self.abort(id).await
-            {
-                tracing::warn!(key = %self.full, bucket = %bucket.name, %why, "an upload is left unfinished");
+        for id in uploads.iter().filter(|&id| Some(id) != self.id.get()) {
+            if let Err(why) = self.abort(id).await {
+                let bucket = &self.bucket.name;
+                tracing::warn!(key = %self.full, %bucket, %why, "an upload is left unfinished");
             }
         }
     }

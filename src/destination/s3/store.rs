@@ -237,3 +237,17 @@ impl Download {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_are_read_to_the_letter() {
+        assert_eq!(parse_range("bytes 0-99/1000"), Some((0, 99)));
+        assert_eq!(parse_range("bytes 0-99/*"), Some((0, 99)));
+        for wrong in ["", "bytes */1000", "bytes 0-99", "0-99/1000", "bytes a-b/c"] {
+            assert_eq!(parse_range(wrong), None, "{wrong}");
+        }
+    }
+}

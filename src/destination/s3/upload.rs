@@ -2,18 +2,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-use aws_sdk_s3::operation::create_multipart_upload::CreateMultipartUploadOutput;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
-use super::bucket::{Bucket, Extras, OWNER, Watch};
+use super::bucket::{Bucket, Watch};
 use super::error::Failure;
-use super::parts::{self, Cutter, MOST_PARTS, Part};
+use super::extras::Extras;
+use super::parts::{self, Cutter, Part};
 use crate::destination::{Body, StoreError, StoreErrorKind, Stored};
 
 /// How often a put is repeated that another one's conflict ended.
@@ -36,10 +36,9 @@ pub(super) async fn upload(
     key: String,
     body: Body,
 ) -> Result<Stored, StoreError> {
-    let cancelled = CancellationToken::new();
-    let _cancel_when_dropped = cancelled.clone().drop_guard();
     let upload = Upload::new(bucket, key.clone());
-    match UPLOADS.spawn(upload.run(body, cancelled)).await {
+    let _cancel_when_dropped = upload.cancelled.clone().drop_guard();
+    match UPLOADS.spawn(upload.run(body).in_current_span()).await {
         Ok(outcome) => outcome,
         Err(end) => match end.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -60,6 +59,8 @@ pub(super) struct Upload {
     pub(super) full: String,
     /// Goes into the object's metadata and proves that it is this upload's.
     pub(super) token: String,
+    /// The caller is gone.
+    cancelled: CancellationToken,
     /// The multipart upload, once it is known.
     pub(super) id: OnceLock<String>,
     /// A multipart upload may exist whose id is not known.
@@ -82,17 +83,27 @@ impl Upload {
             bucket,
             key,
             token: format!("{:032x}", rand::random::<u128>()),
+            cancelled: CancellationToken::new(),
             id: OnceLock::new(),
             stray: AtomicBool::new(false),
             committing: AtomicBool::new(false),
         }
     }
 
-    async fn run(self, body: Body, cancelled: CancellationToken) -> Result<Stored, StoreError> {
-        let error = match cancelled.run_until_cancelled(self.transfer(body)).await {
-            Some(Ok(stored)) => return Ok(stored),
-            Some(Err(error)) => error,
-            None => self.error(StoreErrorKind::BrokenOff, "the upload was cancelled"),
+    async fn run(self, body: Body) -> Result<Stored, StoreError> {
+        let wind_down = async {
+            self.cancelled.cancelled().await;
+            tokio::time::sleep(self.bucket.limits.wind_down).await;
+        };
+        let outcome = tokio::select! {
+            outcome = self.transfer(body) => outcome,
+            () = wind_down => Err(self.was_cancelled()),
+        };
+        let error = match outcome {
+            // Nobody would know of the object.
+            Ok(_) if self.cancelled.is_cancelled() => self.was_cancelled(),
+            Ok(stored) => return Ok(stored),
+            Err(error) => error,
         };
         Err(self.clean_up(error).await)
     }
@@ -105,21 +116,23 @@ impl Upload {
             return self.put_whole(first.bytes).await;
         }
         self.create().await?;
-        let finished = self.send_parts(&mut cutter, first).await?;
+        let finished = self.send_parts(cutter, first).await?;
         self.complete(finished).await
     }
 
     async fn cut(&self, cutter: &mut Cutter) -> Result<Part, StoreError> {
-        cutter
-            .next()
-            .await
-            .map_err(|why| self.error(StoreErrorKind::BrokenOff, why.0))
+        match self.cancelled.run_until_cancelled(cutter.next()).await {
+            Some(Ok(part)) => Ok(part),
+            Some(Err(broken)) => Err(self.error(StoreErrorKind::BrokenOff, broken.0)),
+            None => Err(self.was_cancelled()),
+        }
     }
 
     /// A small object, in one request.
     async fn put_whole(&self, bytes: Bytes) -> Result<Stored, StoreError> {
         let length = bytes.len() as u64;
-        let mut extras = self.bucket.extras();
+        let wanted = self.bucket.manners.extras();
+        let mut extras = wanted;
         let mut conflicts = 0;
         loop {
             if !extras.condition {
@@ -127,13 +140,13 @@ impl Upload {
             }
             self.committing.store(true, Ordering::Relaxed);
             let Err(failure) = self.send_whole(bytes.clone(), extras).await else {
-                self.bucket.learn(extras);
+                self.learn(wanted, extras);
                 return Ok(Stored { bytes: length });
             };
             if failure.is_conflict() && conflicts < CONFLICTS {
                 conflicts += 1;
                 tokio::time::sleep(self.bucket.limits.backoff * conflicts).await;
-            } else if let Some(fewer) = self.bucket.extras_after(extras, &failure) {
+            } else if let Some(fewer) = self.bucket.manners.fewer(extras, &failure) {
                 extras = fewer;
             } else {
                 return self.committed_after_all(length, &failure).await;
@@ -141,111 +154,74 @@ impl Upload {
         }
     }
 
-    async fn send_whole(&self, bytes: Bytes, extras: Extras) -> Result<(), Failure> {
-        let bucket = &self.bucket;
-        let request = bucket
-            .client
-            .put_object()
-            .bucket(&bucket.name)
-            .key(&self.full)
-            .metadata(OWNER, &self.token)
-            .set_if_none_match(extras.condition.then(|| "*".to_owned()))
-            .set_checksum_crc32_c(extras.checksum.then(|| parts::checksum(&bytes)))
-            .set_storage_class(bucket.storage_class.clone())
-            .set_server_side_encryption(bucket.sse.clone())
-            .set_ssekms_key_id(bucket.sse_kms_key_id.clone())
-            .content_length(bytes.len().try_into().unwrap_or(i64::MAX));
-        let limit = bucket.time_limit(bucket.limits.upload(bytes.len()));
-        let request = request
-            .body(ByteStream::from(bytes))
-            .customize()
-            .config_override(limit);
-        let request = if extras.checksum {
-            request.disable_payload_signing()
-        } else {
-            request
-        };
-        request.send().await.map(drop).map_err(Failure::from)
-    }
-
     async fn create(&self) -> Result<(), StoreError> {
-        let mut extras = self.bucket.extras();
+        let wanted = self.bucket.manners.extras().unconditional();
+        let mut extras = wanted;
         loop {
             let watch = Watch::default();
             // Until the id is here, an upload may exist that only a list can find.
             self.stray.store(true, Ordering::Relaxed);
-            match self.send_create(extras, &watch).await {
-                Ok(created) => {
-                    let id = created.upload_id().filter(|id| !id.is_empty());
-                    let Some(id) = id else {
-                        let why = "the store gave no id for a multipart upload";
-                        return Err(self.error(StoreErrorKind::Other, why));
-                    };
+            let failure = match self.send_create(extras, &watch).await {
+                Ok(id) => {
                     // Each earlier attempt may have made one too.
                     self.stray.store(watch.attempts() > 1, Ordering::Relaxed);
-                    let _ = self.id.set(id.to_owned());
+                    let _ = self.id.set(id);
+                    self.learn(wanted, extras);
                     return Ok(());
                 }
-                Err(failure) => match self.bucket.extras_after(extras, &failure) {
-                    Some(fewer) => extras = fewer,
-                    None => return Err(self.explain(&failure)),
-                },
+                Err(failure) => failure,
+            };
+            let made = failure.is_unclear() || watch.attempts() > 1;
+            self.stray.store(made, Ordering::Relaxed);
+            match self.bucket.manners.fewer(extras, &failure) {
+                Some(fewer) => extras = fewer,
+                None => return Err(self.explain(&failure)),
             }
         }
     }
 
-    async fn send_create(
-        &self,
-        extras: Extras,
-        watch: &Watch,
-    ) -> Result<CreateMultipartUploadOutput, Failure> {
-        let bucket = &self.bucket;
-        bucket
-            .client
-            .create_multipart_upload()
-            .bucket(&bucket.name)
-            .key(&self.full)
-            .metadata(OWNER, &self.token)
-            .set_checksum_algorithm(extras.checksum.then_some(ChecksumAlgorithm::Crc32C))
-            .set_storage_class(bucket.storage_class.clone())
-            .set_server_side_encryption(bucket.sse.clone())
-            .set_ssekms_key_id(bucket.sse_kms_key_id.clone())
-            .customize()
-            .interceptor(watch.clone())
-            .send()
-            .await
-            .map_err(Failure::from)
-    }
-
-    async fn send_parts(&self, cutter: &mut Cutter, first: Part) -> Result<Finished, StoreError> {
-        let mut finished = Finished::default();
+    async fn send_parts(&self, mut cutter: Cutter, first: Part) -> Result<Finished, StoreError> {
         let mut in_flight = FuturesUnordered::new();
+        let mut finished = Finished::default();
         let mut next = Some(first);
         let mut number = 0;
         let mut ended = false;
-        loop {
+        let error = loop {
             if let Some(part) = next.take() {
                 number += 1;
-                if number > MOST_PARTS {
-                    return Err(self.too_long(part.bytes.len()));
+                if number > self.bucket.limits.parts {
+                    break self.too_long(cutter.size());
                 }
                 ended = part.last;
                 in_flight.push(self.send_part(number, part.bytes));
             }
+            if ended && in_flight.is_empty() {
+                finished.parts.sort_by_key(CompletedPart::part_number);
+                return Ok(finished);
+            }
             let full = in_flight.len() >= self.bucket.concurrency;
             tokio::select! {
-                Some(done) = in_flight.next() => {
-                    let (part, bytes) = done?;
-                    finished.parts.push(part);
-                    finished.bytes += bytes.len() as u64;
-                    cutter.recycle(bytes);
-                }
-                part = self.cut(cutter), if !ended && !full => next = Some(part?),
-                else => break,
+                Some(sent) = in_flight.next() => match sent {
+                    Ok((part, bytes)) => {
+                        finished.parts.push(part);
+                        finished.bytes += bytes.len() as u64;
+                        cutter.recycle(bytes);
+                    }
+                    Err(error) => break error,
+                },
+                part = self.cut(&mut cutter), if !ended && !full => match part {
+                    Ok(part) => next = Some(part),
+                    Err(error) => break error,
+                },
+                () = self.cancelled.cancelled() => break self.was_cancelled(),
             }
-        }
-        finished.parts.sort_by_key(CompletedPart::part_number);
-        Ok(finished)
+        };
+        // The body's writer need not wait for what follows.
+        drop(cutter);
+        // A part that arrives after the upload was aborted may stay in the store.
+        let rest = in_flight.for_each(|_| std::future::ready(()));
+        let _ = tokio::time::timeout(self.bucket.limits.wind_down, rest).await;
+        Err(error)
     }
 
     /// Sends one part and gives its buffer back.
@@ -254,63 +230,21 @@ impl Upload {
         number: u64,
         bytes: Bytes,
     ) -> Result<(CompletedPart, Bytes), StoreError> {
-        let mut extras = self.bucket.extras();
+        let wanted = self.bucket.manners.extras().unconditional();
+        let mut extras = wanted;
         loop {
-            let failure = match self.try_part(number, bytes.clone(), extras.checksum).await {
+            let failure = match self.try_part(number, bytes.clone(), extras).await {
                 Ok(part) => {
-                    self.bucket.learn(Extras {
-                        condition: true,
-                        ..extras
-                    });
+                    self.learn(wanted, extras);
                     return Ok((part, bytes));
                 }
                 Err(failure) => failure,
             };
-            // A part has no condition to do without.
-            let only_checksum = Extras {
-                condition: false,
-                ..extras
-            };
-            match self.bucket.extras_after(only_checksum, &failure) {
+            match self.bucket.manners.fewer(extras, &failure) {
                 Some(fewer) => extras = fewer,
                 None => return Err(self.explain(&failure)),
             }
         }
-    }
-
-    async fn try_part(
-        &self,
-        number: u64,
-        bytes: Bytes,
-        with_checksum: bool,
-    ) -> Result<CompletedPart, Failure> {
-        let bucket = &self.bucket;
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
-        let checksum = with_checksum.then(|| parts::checksum(&bytes));
-        let limit = bucket.time_limit(bucket.limits.upload(bytes.len()));
-        let request = bucket
-            .client
-            .upload_part()
-            .bucket(&bucket.name)
-            .key(&self.full)
-            .set_upload_id(self.id.get().cloned())
-            .part_number(number)
-            .set_checksum_crc32_c(checksum.clone())
-            .content_length(bytes.len().try_into().unwrap_or(i64::MAX))
-            .body(ByteStream::from(bytes))
-            .customize()
-            .config_override(limit);
-        let request = if with_checksum {
-            request.disable_payload_signing()
-        } else {
-            request
-        };
-        let sent = request.send().await.map_err(Failure::from)?;
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(sent.e_tag)
-            .set_checksum_crc32_c(checksum)
-            .build())
     }
 
     async fn complete(&self, finished: Finished) -> Result<Stored, StoreError> {
@@ -318,41 +252,26 @@ impl Upload {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(finished.parts))
             .build();
-        let mut extras = self.bucket.extras();
+        // The checksums went with the parts; only the condition is left to do without.
+        let wanted = Extras {
+            condition: self.bucket.manners.extras().condition,
+            checksum: false,
+            unsigned: false,
+        };
+        let mut extras = wanted;
         loop {
             if !extras.condition {
                 self.refuse_taken_key().await?;
             }
             self.committing.store(true, Ordering::Relaxed);
-            let sent = self
-                .bucket
-                .client
-                .complete_multipart_upload()
-                .bucket(&self.bucket.name)
-                .key(&self.full)
-                .set_upload_id(self.id.get().cloned())
-                .set_if_none_match(extras.condition.then(|| "*".to_owned()))
-                .multipart_upload(parts.clone())
-                .customize()
-                .config_override(self.bucket.time_limit(self.bucket.limits.complete))
-                .send()
-                .await;
-            let Err(failure) = sent.map_err(Failure::from) else {
-                self.bucket.learn(Extras {
-                    checksum: true,
-                    ..extras
-                });
+            let Err(failure) = self.send_complete(parts.clone(), extras).await else {
+                self.learn(wanted, extras);
                 if self.stray.load(Ordering::Relaxed) {
                     self.remove_strays().await;
                 }
                 return Ok(Stored { bytes });
             };
-            // The checksums went with the parts; only the condition is left to do without.
-            let only_condition = Extras {
-                checksum: false,
-                ..extras
-            };
-            match self.bucket.extras_after(only_condition, &failure) {
+            match self.bucket.manners.fewer(extras, &failure) {
                 Some(fewer) => extras = fewer,
                 None => return self.committed_after_all(bytes, &failure).await,
             }
@@ -367,19 +286,26 @@ impl Upload {
         failure: &Failure,
     ) -> Result<Stored, StoreError> {
         let doubtful = failure.is_unclear() || failure.is_precondition() || failure.is_no_upload();
-        if doubtful && self.is_ours().await {
+        let ours = if doubtful {
+            self.is_ours().await
+        } else {
+            Some(false)
+        };
+        if ours == Some(true) {
             return Ok(Stored { bytes });
         }
-        if !doubtful {
-            self.committing.store(false, Ordering::Relaxed);
-        }
+        // An unclear request may still take effect.
+        let certain = ours.is_some() && !failure.is_unclear();
+        self.committing.store(!certain, Ordering::Relaxed);
         Err(self.explain(failure))
     }
 
-    /// The object is whole where it is ours: stores make objects visible all at once.
-    async fn is_ours(&self) -> bool {
-        let owner = self.bucket.owner(&self.full).await;
-        owner.is_ok_and(|owner| owner.as_ref() == Some(&self.token))
+    /// Whether the object is ours, if that can be told. It is whole then: stores make objects
+    /// visible all at once.
+    async fn is_ours(&self) -> Option<bool> {
+        let owner = self.bucket.owner(&self.full);
+        let owner = tokio::time::timeout(self.bucket.limits.request, owner).await;
+        Some(owner.ok()?.ok()?.as_ref() == Some(&self.token))
     }
 
     /// What the condition would have done, for stores that do not know it. Two processes may both
@@ -397,14 +323,28 @@ impl Upload {
     }
 
     fn too_long(&self, part: usize) -> StoreError {
-        let why = format!("is longer than {MOST_PARTS} parts of {} MiB", part >> 20);
+        let most = self.bucket.limits.parts;
+        let why = format!("is longer than {most} parts of {} MiB", part >> 20);
         self.error(StoreErrorKind::Other, why)
             .hint("set a larger `part_size`")
     }
 
+    fn learn(&self, wanted: Extras, used: Extras) {
+        self.bucket.manners.learn(wanted, used, &self.bucket.name);
+    }
+
     fn explain(&self, failure: &Failure) -> StoreError {
-        self.bucket
-            .explain("write", &self.key, "s3:PutObject", failure)
+        let error = self
+            .bucket
+            .explain("write", &self.key, "s3:PutObject", failure);
+        if self.bucket.manners.insists_in_vain(failure) {
+            return error.hint("this store may not take checksums: set `checksum: auto`");
+        }
+        error
+    }
+
+    fn was_cancelled(&self) -> StoreError {
+        self.error(StoreErrorKind::BrokenOff, "the upload was cancelled")
     }
 
     fn error(&self, kind: StoreErrorKind, why: impl Into<String>) -> StoreError {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ struct Watched {
 
 impl HttpConnector for Watched {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
-        if request.method() != "PUT" {
+        if request.method() != "PUT" || request.body().content_length() == Some(0) {
             return self.inner.call(request);
         }
         let progress = Arc::new(Progress::new());
@@ -117,6 +117,7 @@ pub(super) struct Stalled(Duration);
 struct Progress {
     begin: Instant,
     last: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl Progress {
@@ -124,6 +125,7 @@ impl Progress {
         Self {
             begin: Instant::now(),
             last: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -132,12 +134,15 @@ impl Progress {
         self.last.store(at, Ordering::Relaxed);
     }
 
+    /// Resolves when nothing moved for `limit`. What the system has taken may still be on its way
+    /// for long, so that a body that was handed over whole has only the attempt's time limit.
     async fn stalled(&self, limit: Duration) {
         loop {
             let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
             let idle = self.begin.elapsed().saturating_sub(last);
             match limit.checked_sub(idle) {
                 Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                _ if self.ended.load(Ordering::Relaxed) => std::future::pending().await,
                 _ => return,
             }
         }
@@ -178,7 +183,11 @@ impl Body for Frames {
             }
         }
         let length = self.rest.len().min(FRAME);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        let frame = self.rest.split_to(length);
+        if self.is_end_stream() {
+            self.progress.ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,13 +5,17 @@ use jiff::Timestamp;
 use super::config::RedisConfig;
 use super::dump::{Dump, modified};
 use super::probe::State;
-use super::rdb::Head;
-use super::words::{count, span};
+use super::rdb::{Head, Text};
+use super::words::count;
 use crate::clock;
 use crate::source::{Capture, Facts, Probe, Role, SourceError, SourceErrorKind};
+use crate::value::format_age;
 
 /// From this age on, a dump beside an append-only file is remarked on.
-const OLD_BESIDE_AOF: Duration = Duration::from_secs(24 * 60 * 60);
+const OLD_BESIDE_AOF: Duration = Duration::from_hours(24);
+
+pub(super) const SAVED_ELSEWHERE: &str = "the server has saved since, but not to this file: \
+     are `data_dir` and `dump_filename` its `dir` and `dbfilename`?";
 
 /// The dump as a capture, if it may be saved.
 pub(super) fn capture(
@@ -22,25 +26,20 @@ pub(super) fn capture(
     let state = State::of(before);
     refuse_stale(&dump, config, before.role, &state)?;
     let warnings = warnings(&dump, before.role, &state);
-    let marks = [
-        ("ctime", dump.dated().to_string().into()),
-        ("bytes", dump.bytes.into()),
-        ("crc64", format!("{:016x}", dump.crc64).into()),
-    ];
+    let facts = facts(&dump, &state);
+    let marks = ["ctime", "crc64"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), facts.get(name)?.clone())))
+        .collect();
     Ok(Capture {
         bytes: dump.bytes,
         captured_at: dump.opened_at,
         version: before.version.clone().or_else(|| written_by(&dump.head)),
-        facts: facts(&dump, &state),
+        facts,
         checks: Vec::new(),
         summary: summary(&dump, before),
         warnings,
-        marks: Some(
-            marks
-                .into_iter()
-                .map(|(name, mark)| (name.to_owned(), mark))
-                .collect(),
-        ),
+        marks: Some(marks),
         scratch: None,
         file: dump.file,
     })
@@ -92,22 +91,22 @@ pub(super) fn refuse_stale(
              let it save once, by a save point or BGSAVE",
         ));
     }
-    let Some(max_age) = config.max_age.map(|limit| limit.0) else {
+    let Some(max_age) = config.max_age else {
         return Ok(());
     };
-    if dump.age() <= max_age {
+    if dump.age() <= max_age.0 {
         return Ok(());
     }
-    let mut why = format!(
-        "{} was written {} ago, max_age is {}",
+    let since = match state.changes {
+        Some(1) => "; Redis has 1 change since".to_owned(),
+        Some(changes) => format!("; Redis has {} changes since", count(changes)),
+        None => String::new(),
+    };
+    let why = format!(
+        "{} was written {} ago, max_age is {max_age}{since}",
         path.display(),
-        span(dump.age()),
-        span(max_age)
+        format_age(dump.age()),
     );
-    if let Some(changes) = state.changes {
-        let plural = if changes == 1 { "change" } else { "changes" };
-        why.push_str(&format!("; Redis has {} {plural} since", count(changes)));
-    }
     Err(SourceError::new(SourceErrorKind::Stale, why)
         .hint("the server saves too seldom: set `save 300 1` or schedule BGSAVE"))
 }
@@ -118,12 +117,12 @@ fn is_foreign(head: &Head, state: &State) -> bool {
     let Some(replid) = state.replid.as_deref() else {
         return false;
     };
-    let Ok(dumped) = head.repl_id() else {
-        return false;
+    let known = match head.aux.get("repl-id") {
+        Some(Text::Plain(id)) => id == replid || Some(id) == state.replid2.as_ref(),
+        Some(Text::Compressed) => true,
+        None => false,
     };
-    let current = dumped == Some(replid);
-    let previous = dumped.is_some() && dumped == state.replid2.as_deref();
-    if current || previous {
+    if known {
         return false;
     }
     // Two failovers without a save between them leave a good dump with a history that is no
@@ -135,21 +134,35 @@ fn is_foreign(head: &Head, state: &State) -> bool {
     !vouched
 }
 
+/// Whether the server has saved since, and not to this file. The end of a save may lie well behind
+/// the last write to its file, where the disk is slow to sync.
+pub(super) fn saved_elsewhere(dump: &Dump, state: &State) -> bool {
+    const SYNC: Duration = Duration::from_mins(15);
+    let saved = state.saves.is_some_and(|saves| saves > 0);
+    let at = state
+        .last_save
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    saved && at.is_some_and(|at| clock::since(dump.modified, at) > SYNC)
+}
+
 fn warnings(dump: &Dump, role: Role, state: &State) -> Vec<String> {
     let mut warnings = Vec::new();
     let age = dump.age();
     if state.last_save_ok == Some(false) {
         warnings.push(format!(
             "the server's last save failed (see its log): this dump is {} old",
-            span(age)
+            format_age(age)
         ));
     }
     if state.append_only == Some(true) && age > OLD_BESIDE_AOF {
         warnings.push(format!(
             "the server keeps an append-only file and its dump is {} old: \
              set save points, or newer data is not in this backup",
-            span(age)
+            format_age(age)
         ));
+    }
+    if saved_elsewhere(dump, state) {
+        warnings.push(SAVED_ELSEWHERE.to_owned());
     }
     // A primary forgets histories for good reasons too; only one that names a previous one can
     // be expected to know its dump's.
@@ -163,7 +176,7 @@ fn warnings(dump: &Dump, role: Role, state: &State) -> Vec<String> {
     if ahead > clock::TOLERANCE {
         warnings.push(format!(
             "the dump is dated {} ahead of this machine's clock",
-            span(ahead)
+            format_age(ahead)
         ));
     }
     warnings.extend(dump.head.header.remark());
@@ -184,8 +197,9 @@ fn facts(dump: &Dump, state: &State) -> Facts {
 }
 
 fn written_by(head: &Head) -> Option<String> {
-    let version = |field: &str| head.aux.get(field).cloned().flatten();
-    version("valkey-ver").or_else(|| version("redis-ver"))
+    head.text("valkey-ver")
+        .or_else(|| head.text("redis-ver"))
+        .map(str::to_owned)
 }
 
 /// `replica in sync, saved 4 min ago`.
@@ -200,7 +214,7 @@ fn summary(dump: &Dump, before: &Probe) -> String {
 }
 
 fn saved(dated: Timestamp, now: Timestamp) -> String {
-    format!("saved {} ago", span(clock::since(dated, now)))
+    format!("saved {} ago", format_age(clock::since(dated, now)))
 }
 
 #[cfg(test)]

@@ -1,18 +1,12 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use url::{Host, Url};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
 
-use crate::value::{HumanDuration, SecretSetting};
-
-const DEFAULT_URL: &str = "redis://localhost:6379";
-const DEFAULT_PORT: u16 = 6379;
-const URL_FORMS: &str =
-    "write `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:///path/to/redis.sock`";
+use super::server::Server;
+use crate::value::{HumanDuration, SecretSetting, redact_text};
 
 /// A Redis or Valkey server beside us, backed up by the dump file it writes itself. The server is
 /// never told to save: set save points, or schedule BGSAVE.
@@ -43,8 +37,6 @@ pub struct RedisConfig {
     pub data_dir: PathBuf,
 
     /// The dump's file name below `data_dir` (the server's `dbfilename`).
-    #[schemars(regex(pattern = r"^[^/]+$"))]
-    #[serde(deserialize_with = "file_name")]
     pub dump_filename: String,
 
     /// The oldest dump that may be saved, by the time the server began to write it; an older one
@@ -82,7 +74,7 @@ pub enum Mode {
 impl Default for RedisConfig {
     fn default() -> Self {
         Self {
-            url: RedisUrl::default(),
+            url: "redis://localhost:6379".into(),
             username: None,
             password: None,
             mode: Mode::File,
@@ -103,186 +95,65 @@ impl RedisConfig {
         self.data_dir.join(&self.dump_filename)
     }
 
-    /// Settings that contradict each other: the key concerned and why.
+    /// Mistakes that the single values do not show: the key concerned and why.
     pub fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        if self.client_cert.is_some() && self.client_key.is_none() {
-            found.push(("client_key", "`client_cert` needs its private key".into()));
+        let name = self.dump_filename.as_str();
+        if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+            let why = format!("`{name}` is not a file name; the folder belongs into `data_dir`");
+            found.push(("dump_filename", why));
         }
-        if self.client_key.is_some() && self.client_cert.is_none() {
-            found.push(("client_cert", "`client_key` needs its certificate".into()));
+        match self.server() {
+            Err(why) => found.push(("url", why)),
+            Ok(server) if server.is_tls() => found.extend(self.half_a_certificate()),
+            Ok(_) => {
+                let why = "is for TLS only; `url` must then begin with `rediss://`";
+                found.extend(self.tls_keys().map(|key| (key, why.to_owned())));
+            }
         }
-        let tls = [
+        found
+    }
+
+    fn half_a_certificate(&self) -> Option<(&'static str, String)> {
+        match (&self.client_cert, &self.client_key) {
+            (Some(_), None) => Some(("client_cert", "needs `client_key` beside it".into())),
+            (None, Some(_)) => Some(("client_key", "needs `client_cert` beside it".into())),
+            _ => None,
+        }
+    }
+
+    /// The keys for TLS that are set.
+    fn tls_keys(&self) -> impl Iterator<Item = &'static str> {
+        let set = [
             ("ca_cert", self.ca_cert.is_some()),
             ("client_cert", self.client_cert.is_some()),
             ("client_key", self.client_key.is_some()),
             ("tls_server_name", self.tls_server_name.is_some()),
         ];
-        if !self.url.is_tls() {
-            for (key, _) in tls.into_iter().filter(|(_, set)| *set) {
-                found.push((key, "is for TLS: `url` must begin with `rediss://`".into()));
-            }
-        }
-        found
+        set.into_iter().filter(|(_, set)| *set).map(|(key, _)| key)
+    }
+
+    /// Where the server is, and the login its URL holds.
+    pub(super) fn server(&self) -> Result<Server, String> {
+        Server::parse(&self.url.0)
     }
 }
 
-fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err(D::Error::custom(format!(
-            "`{name}` is not a file name; the folder belongs into `data_dir`"
-        )));
-    }
-    Ok(name)
-}
+/// A server's URL as it is written, which may hold a password. Shown and serialized without it.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct RedisUrl(#[schemars(extend("format" = "uri"))] String);
 
-/// A server's address with its login. Prints without the login; as configuration, with the
-/// password as `<redacted>`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl {
-    url: Url,
-    address: Address,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
-    Tcp { host: String, port: u16, tls: bool },
-    Unix(PathBuf),
-}
-
-impl RedisUrl {
-    pub(super) fn address(&self) -> &Address {
-        &self.address
-    }
-
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self.address, Address::Tcp { tls: true, .. })
-    }
-
-    /// The user in the URL, decoded.
-    pub(super) fn username(&self) -> Option<String> {
-        Some(self.url.username())
-            .filter(|name| !name.is_empty())
-            .map(decoded)
-    }
-
-    /// The password in the URL, decoded.
-    pub(super) fn password(&self) -> Option<String> {
-        self.url.password().map(decoded)
-    }
-
-    fn parse(url: Url) -> Result<Self, String> {
-        let tls = matches!(url.scheme(), "rediss" | "valkeys");
-        let address = match url.scheme() {
-            "redis" | "rediss" | "valkey" | "valkeys" => {
-                let host = match url.host() {
-                    Some(Host::Ipv6(address)) => address.to_string(),
-                    Some(host) => decoded(&host.to_string()),
-                    None => return Err(format!("the URL names no host; {URL_FORMS}")),
-                };
-                Address::Tcp {
-                    host,
-                    port: url.port().unwrap_or(DEFAULT_PORT),
-                    tls,
-                }
-            }
-            "unix" | "redis+unix" | "valkey+unix" => {
-                let path = url
-                    .to_file_path()
-                    .ok()
-                    .filter(|path| path.parent().is_some());
-                Address::Unix(path.ok_or_else(|| format!("the URL names no socket; {URL_FORMS}"))?)
-            }
-            other => return Err(format!("`{other}:` is not a scheme of Redis; {URL_FORMS}")),
-        };
-        if matches!(address, Address::Tcp { .. }) {
-            let database = url.path().trim_matches('/');
-            if !database.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(format!(
-                    "the URL has a path that is no database number; {URL_FORMS}"
-                ));
-            }
-        }
-        if url.fragment().is_some() {
-            return Err(
-                "the URL ends in a `#` part; certificates are always checked, \
-                        a private authority goes into `ca_cert`"
-                    .into(),
-            );
-        }
-        // Which database and which protocol: other clients' settings, without effect on a dump.
-        if let Some((key, _)) = url
-            .query_pairs()
-            .find(|(key, _)| key != "db" && key != "protocol")
-        {
-            return Err(format!(
-                "the URL has `{key}` in its query; settings stand beside `url`"
-            ));
-        }
-        Ok(Self { url, address })
-    }
-
-    /// The URL as configuration shows it: whole, but for the password.
-    fn redacted(&self) -> String {
-        let mut text = format!("{}://", self.url.scheme());
-        if self.url.password().is_some() {
-            text.push_str(self.url.username());
-            text.push_str(":<redacted>@");
-        } else if !self.url.username().is_empty() {
-            text.push_str(self.url.username());
-            text.push('@');
-        }
-        text.push_str(&self.place());
-        text.push_str(if self.is_unix() || self.url.path() == "/" {
-            ""
-        } else {
-            self.url.path()
-        });
-        text
-    }
-
-    fn is_unix(&self) -> bool {
-        matches!(self.address, Address::Unix(_))
-    }
-
-    /// Host and port, or the socket's path.
-    pub(super) fn place(&self) -> String {
-        match &self.address {
-            Address::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
-            Address::Tcp { host, port, .. } => format!("{host}:{port}"),
-            Address::Unix(path) => path.display().to_string(),
-        }
-    }
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8_lossy()
-        .into_owned()
-}
-
-impl Default for RedisUrl {
-    fn default() -> Self {
-        DEFAULT_URL
-            .parse()
-            .expect("the default URL is a Redis URL, as a test shows")
-    }
-}
-
-impl FromStr for RedisUrl {
-    type Err = String;
-
-    // The text itself may hold a password and is never part of the error.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|_| format!("this is not a URL; {URL_FORMS}"))?;
-        Self::parse(url)
+impl From<&str> for RedisUrl {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.url.scheme(), self.place())
+        f.write_str(&redact_text(&self.0))
     }
 }
 
@@ -294,29 +165,7 @@ impl fmt::Debug for RedisUrl {
 
 impl Serialize for RedisUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.redacted())
-    }
-}
-
-impl<'de> Deserialize<'de> for RedisUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for RedisUrl {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RedisUrl".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "uri" })
+        serializer.collect_str(self)
     }
 }
 
@@ -328,7 +177,7 @@ impl JsonSchema for RedisUrl {
 pub fn settings_from_url(url: &Url) -> Result<(serde_json::Value, String), String> {
     let mut bare = url.clone();
     bare.set_query(None);
-    RedisUrl::parse(bare.clone())?;
+    Server::parse(bare.as_str())?;
     let mut settings = serde_json::Map::new();
     settings.insert("type".into(), "redis".into());
     settings.insert("url".into(), bare.as_str().into());
@@ -337,9 +186,7 @@ pub fn settings_from_url(url: &Url) -> Result<(serde_json::Value, String), Strin
             .insert(key.clone().into_owned(), value.as_ref().into())
             .is_some()
         {
-            return Err(format!(
-                "the URL's query sets `{key}` twice or must not set it"
-            ));
+            return Err(format!("sets `{key}` twice, or where it cannot be set"));
         }
     }
     Ok((settings.into(), "redis".into()))

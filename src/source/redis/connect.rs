@@ -9,13 +9,16 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, RedisFuture, TlsCertificates, Value,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::config::{Address, RedisConfig};
+use super::RedisSource;
 use super::refusal;
+use super::server::{Address, Server};
 use crate::error::io_reason;
 use crate::source::{SourceError, SourceErrorKind};
-use crate::value::{Env, Secret};
+use crate::value::Secret;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -23,18 +26,17 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A short-lived connection, logged in.
 pub(super) struct Session<'a> {
     connection: MultiplexedConnection,
-    config: &'a RedisConfig,
+    server: &'a Server,
 }
 
 impl<'a> Session<'a> {
     /// Connects and logs in. Secrets and certificates are read anew, since they rotate.
-    pub(super) async fn open(config: &'a RedisConfig, env: &Env) -> Result<Self, SourceError> {
-        let login = Login::read(config, env).map_err(|(key, why)| {
-            SourceError::new(SourceErrorKind::Login, format!("`{key}`: {why}"))
-        })?;
-        let client = client(config).map_err(|(key, why)| {
-            SourceError::new(SourceErrorKind::Login, format!("`{key}`: {why}"))
-        })?;
+    pub(super) async fn open(source: &'a RedisSource) -> Result<Self, SourceError> {
+        let unusable =
+            |(key, why)| SourceError::new(SourceErrorKind::Login, format!("`{key}`: {why}"));
+        let login = Login::read(source).map_err(unusable)?;
+        let client = client(source).map_err(unusable)?;
+        let server = &source.server;
         let mut settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(ANSWER_LIMIT));
@@ -43,15 +45,15 @@ impl<'a> Session<'a> {
                 host, tls: true, ..
             },
             Some(_),
-        ) = (config.url.address(), &config.tls_server_name)
+        ) = (&server.address, &source.config.tls_server_name)
         {
             settings = settings.set_dns_resolver(Instead(host.clone()));
         }
         let connection = client
             .get_multiplexed_async_connection_with_config(&settings)
             .await
-            .map_err(|error| refusal::connecting(&error, config))?;
-        let mut session = Self { connection, config };
+            .map_err(|error| refusal::connecting(&error, server))?;
+        let mut session = Self { connection, server };
         if let Some(login) = login {
             session.login(&login).await?;
         }
@@ -81,7 +83,7 @@ impl<'a> Session<'a> {
         };
         answer
             .map(|_| ())
-            .map_err(|error| refusal::logging_in(&error, self.config))
+            .map_err(|error| refusal::logging_in(&error, self.server))
     }
 }
 
@@ -91,28 +93,35 @@ struct Login {
 }
 
 impl Login {
-    fn read(config: &RedisConfig, env: &Env) -> Result<Option<Self>, (&'static str, String)> {
-        let username = config.username.clone().or_else(|| config.url.username());
+    fn read(source: &RedisSource) -> Result<Option<Self>, Unusable> {
+        let RedisSource {
+            config,
+            server,
+            env,
+        } = source;
+        let username = config.username.clone().or_else(|| server.username.clone());
         let password = match &config.password {
             Some(setting) => Some(setting.read(env).map_err(|why| ("password", why))?),
-            None => config.url.password().map(Secret::new),
+            None => server.password.clone(),
         };
         let needed = username.is_some() || password.is_some();
         Ok(needed.then_some(Self { username, password }))
     }
 }
 
-/// Reads everything the connection needs, to find mistakes before the first run: the key
-/// concerned and why.
-pub(super) fn rehearse(config: &RedisConfig, env: &Env) -> Result<(), (&'static str, String)> {
-    Login::read(config, env)?;
-    client(config).map(|_| ())
+/// A setting that cannot be used: the key and the reason.
+type Unusable = (&'static str, String);
+
+/// Reads everything a connection needs, to find mistakes before the first run.
+pub(super) fn rehearse(source: &RedisSource) -> Result<(), Unusable> {
+    Login::read(source)?;
+    client(source).map(|_| ())
 }
 
 /// Whether anything listens at the server's address, be it that it would not let us in.
-pub(super) async fn listens(config: &RedisConfig) -> bool {
+pub(super) async fn listens(server: &Server) -> bool {
     let connected = async {
-        match config.url.address() {
+        match &server.address {
             Address::Tcp { host, port, .. } => {
                 TcpStream::connect((host.as_str(), *port)).await.is_ok()
             }
@@ -124,9 +133,10 @@ pub(super) async fn listens(config: &RedisConfig) -> bool {
         .unwrap_or(false)
 }
 
-fn client(config: &RedisConfig) -> Result<Client, (&'static str, String)> {
+fn client(source: &RedisSource) -> Result<Client, Unusable> {
+    let RedisSource { config, server, .. } = source;
     let wrong_url = |error: RedisError| ("url", refusal::plain(&error));
-    let address = match config.url.address() {
+    let address = match &server.address {
         Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
         Address::Tcp {
             host,
@@ -152,39 +162,25 @@ fn client(config: &RedisConfig) -> Result<Client, (&'static str, String)> {
         .into_connection_info()
         .map_err(wrong_url)?
         .set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
-    if !config.url.is_tls() {
+    if !server.is_tls() {
         return Client::open(info).map_err(wrong_url);
     }
-    let root_cert = read("ca_cert", config.ca_cert.as_deref())?;
-    let client_tls = match (
-        read("client_cert", config.client_cert.as_deref())?,
-        read("client_key", config.client_key.as_deref())?,
-    ) {
-        (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig {
+    let root_cert = read_certificates("ca_cert", config.ca_cert.as_deref())?;
+    let client_cert = read_certificates("client_cert", config.client_cert.as_deref())?;
+    let client_key = read("client_key", config.client_key.as_deref())?;
+    let client_tls = client_cert
+        .zip(client_key)
+        .map(|(client_cert, client_key)| ClientTlsConfig {
             client_cert,
             client_key,
-        }),
-        _ => None,
+        });
+    let certificates = TlsCertificates {
+        client_tls,
+        root_cert,
     };
-    if let Some(pem) = &root_cert
-        && !pem
-            .windows(CERTIFICATE.len())
-            .any(|window| window == CERTIFICATE)
-    {
-        return Err(("ca_cert", "holds no PEM certificate".into()));
-    }
-    Client::build_with_tls(
-        info,
-        TlsCertificates {
-            client_tls,
-            root_cert,
-        },
-    )
-    .map_err(|error| {
+    Client::build_with_tls(info, certificates).map_err(|error| {
         let why = refusal::plain(&error);
-        let key = if why.contains("client certificate") {
-            "client_cert"
-        } else if why.contains("private key") {
+        let key = if why.contains("private key") {
             "client_key"
         } else {
             "ca_cert"
@@ -193,9 +189,18 @@ fn client(config: &RedisConfig) -> Result<Client, (&'static str, String)> {
     })
 }
 
-const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+fn read_certificates(key: &'static str, path: Option<&Path>) -> Result<Option<Vec<u8>>, Unusable> {
+    let pem = read(key, path)?;
+    if let Some(pem) = &pem {
+        let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
+        if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
+            return Err((key, "holds no certificates in PEM form".into()));
+        }
+    }
+    Ok(pem)
+}
 
-fn read(key: &'static str, path: Option<&Path>) -> Result<Option<Vec<u8>>, (&'static str, String)> {
+fn read(key: &'static str, path: Option<&Path>) -> Result<Option<Vec<u8>>, Unusable> {
     let Some(path) = path else { return Ok(None) };
     fs::read(path)
         .map(Some)

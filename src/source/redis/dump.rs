@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use super::rdb::{HEAD_LIMIT, Head, SHORTEST, TAIL, parse_head, parse_tail};
+use super::rdb::{HEAD_LIMIT, Head, TAIL, parse_head, parse_tail};
 use crate::clock;
 use crate::source::{SourceError, SourceErrorKind};
 
@@ -92,7 +92,7 @@ pub(super) fn modified(metadata: &Metadata) -> Timestamp {
 /// Files that a save left behind when it was killed: those that look like one and that nobody
 /// has written to for a while. Blocking.
 pub(super) fn leftovers(data_dir: &Path) -> Vec<(PathBuf, u64)> {
-    const QUIET: Duration = Duration::from_secs(10 * 60);
+    const QUIET: Duration = Duration::from_mins(10);
     let Ok(entries) = fs::read_dir(data_dir) else {
         return Vec::new();
     };
@@ -131,10 +131,7 @@ fn read_ends(file: &File, bytes: u64) -> Result<(Head, u64), End> {
     let mut first = vec![0; length];
     file.read_exact_at(&mut first, 0)?;
     let head = parse_head(&first).map_err(End::Damage)?;
-    if bytes < SHORTEST {
-        let why = format!("the dump is cut short: it has {bytes} bytes");
-        return Err(End::Damage(SourceError::damaged(why)));
-    }
+    // A header is as long as a tail: what has the one is not too short for the other.
     let mut tail = [0; TAIL];
     file.read_exact_at(&mut tail, bytes - TAIL as u64)?;
     Ok((head, parse_tail(tail).map_err(End::Damage)?))

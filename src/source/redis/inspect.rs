@@ -1,16 +1,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::capture::refuse_stale;
-use super::config::RedisConfig;
+use super::RedisSource;
+use super::capture::{SAVED_ELSEWHERE, refuse_stale, saved_elsewhere};
 use super::dump::{Dump, leftovers};
 use super::probe::{State, save_points};
-use super::words::{count, span};
+use super::words::count;
 use crate::source::{Finding, Probe, Severity, SourceError};
-use crate::value::Env;
+use crate::value::{format_age, format_bytes};
 
 /// From this age on, a dump that lacks changes is remarked on, where the job sets no limit.
-const OLD: Duration = Duration::from_secs(60 * 60);
+const OLD: Duration = Duration::from_hours(1);
 
 /// The server as `lifeboat check` shows it.
 pub(super) fn server(probed: &Result<Probe, SourceError>) -> Finding {
@@ -29,9 +29,9 @@ pub(super) fn server(probed: &Result<Probe, SourceError>) -> Finding {
 pub(super) async fn dump(
     opened: Result<Dump, SourceError>,
     probed: Option<&Probe>,
-    config: &RedisConfig,
-    env: &Env,
+    source: &RedisSource,
 ) -> Finding {
+    let config = &source.config;
     let dump = match opened {
         Ok(dump) => dump,
         Err(error) => return failed("dump", &error),
@@ -43,11 +43,11 @@ pub(super) async fn dump(
         return failed("dump", &error);
     }
     let name = &config.dump_filename;
-    let age = span(dump.age());
+    let age = format_age(dump.age());
     let mut finding = Finding {
         name: "dump".into(),
         problem: None,
-        detail: format!("{name} is {} bytes, saved {age} ago", count(dump.bytes)),
+        detail: format!("{name} is {}, saved {age} ago", format_bytes(dump.bytes)),
         hint: None,
     };
     let changes = state.changes.unwrap_or(0);
@@ -55,13 +55,16 @@ pub(super) async fn dump(
         finding.problem = Some(Severity::Warning);
         finding.detail = format!("{name} is {age} old, and the server's last save failed");
         finding.hint = Some("see the server's log; a save needs room for a second dump".into());
+    } else if saved_elsewhere(&dump, &state) {
+        finding.problem = Some(Severity::Warning);
+        finding.hint = Some(SAVED_ELSEWHERE.into());
     } else if changes > 0 && dump.age() > config.max_age.map_or(OLD, |limit| limit.0) {
         finding.problem = Some(Severity::Warning);
         finding.detail = format!(
             "{name} is {age} old, Redis has {} changes since",
             count(changes)
         );
-        finding.hint = Some(match save_points(config, env).await.as_deref() {
+        finding.hint = Some(match save_points(source).await.as_deref() {
             Some("") => "save points are off: set `save 300 1` or schedule BGSAVE yourself".into(),
             Some(points) => format!("save points are `{points}`: is that often enough?"),
             None => "set save points (`save 300 1`) or schedule BGSAVE yourself".into(),
@@ -83,13 +86,13 @@ pub(super) fn remains(data_dir: &Path) -> Option<Finding> {
         name: "leftovers".into(),
         problem: Some(Severity::Warning),
         detail: format!(
-            "{} of killed saves, {} bytes: {}",
+            "{} of killed saves, {}: {}",
             if found.len() == 1 {
                 "1 file".into()
             } else {
                 format!("{} files", found.len())
             },
-            count(bytes),
+            format_bytes(bytes),
             first.display(),
         ),
         hint: Some("the server never removes temp-*.rdb: delete them when no save runs".into()),

@@ -10,6 +10,7 @@ mod inspect;
 mod probe;
 mod rdb;
 mod refusal;
+mod server;
 mod words;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use super::{
 use crate::error::Error;
 use crate::value::Env;
 use dump::Dump;
+use server::Server;
 
 pub use config::{Mode, RedisConfig, RedisUrl, settings_from_url};
 pub use format::RedisFormat;
@@ -31,6 +33,7 @@ pub use rdb::RdbVerifier;
 /// A server with its dump.
 pub struct RedisSource {
     config: RedisConfig,
+    server: Server,
     env: Env,
 }
 
@@ -45,16 +48,21 @@ impl RedisSource {
         if let Some(contradiction) = config.contradictions().into_iter().next() {
             return Err(usage(contradiction));
         }
-        connect::rehearse(config, env).map_err(usage)?;
-        Ok(Self {
+        let server = config.server().map_err(|why| usage(("url", why)))?;
+        let source = Self {
             config: config.clone(),
+            server,
             env: env.clone(),
-        })
+        };
+        connect::rehearse(&source).map_err(usage)?;
+        Ok(source)
     }
 
     async fn open_dump(&self) -> Result<Dump, SourceError> {
         let path = self.config.dump();
-        blocking(move || Dump::open(&path)).await
+        blocking(move || Dump::open(&path))
+            .await
+            .unwrap_or_else(|| Err(SourceError::stopped()))
     }
 }
 
@@ -73,7 +81,7 @@ impl Engine for RedisSource {
     }
 
     async fn probe(&self) -> Result<Probe, SourceError> {
-        probe::probe(&self.config, &self.env).await
+        probe::probe(self).await
     }
 
     async fn capture(
@@ -83,8 +91,9 @@ impl Engine for RedisSource {
         stop: &Stop,
     ) -> Result<Capture, SourceError> {
         let dump = tokio::select! {
-            dump = self.open_dump() => dump?,
+            biased;
             () = stop.wait() => return Err(SourceError::stopped()),
+            dump = self.open_dump() => dump?,
         };
         capture::capture(dump, &self.config, before)
     }
@@ -107,8 +116,8 @@ impl Engine for RedisSource {
         if force {
             return Ok(home);
         }
-        if connect::listens(&self.config).await {
-            let why = format!("a server answers at {}", self.config.url.place());
+        if connect::listens(&self.server).await {
+            let why = format!("a server answers at {}", self.server);
             return Err(SourceError::new(SourceErrorKind::InUse, why).hint(
                 "stop it first, and whatever restarts it: \
                  it overwrites its dump when it shuts down, and loads it only when it starts",
@@ -134,12 +143,12 @@ impl Engine for RedisSource {
             ours.canonicalize()
                 .is_ok_and(|ours| theirs.canonicalize().is_ok_and(|it| it == ours))
         });
-        if !same.await || !connect::listens(&self.config).await {
+        if same.await != Some(true) || !connect::listens(&self.server).await {
             return None;
         }
         Some(format!(
             "Redis answers at {} and writes this file",
-            self.config.url.place()
+            self.server
         ))
     }
 
@@ -148,19 +157,26 @@ impl Engine for RedisSource {
         let opened = self.open_dump().await;
         let mut findings = vec![
             inspect::server(&probed),
-            inspect::dump(opened, probed.as_ref().ok(), &self.config, &self.env).await,
+            inspect::dump(opened, probed.as_ref().ok(), self).await,
         ];
         let data_dir = self.config.data_dir.clone();
-        findings.extend(blocking(move || inspect::remains(&data_dir)).await);
+        findings.extend(
+            blocking(move || inspect::remains(&data_dir))
+                .await
+                .flatten(),
+        );
         findings
     }
 }
 
-/// Runs file work, which a dead network volume can hold up, beside the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("file work here does not panic")
+/// Runs file work, which a dead network volume can hold up, beside the async threads. `None` when
+/// the program ends first.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@ use std::collections::HashMap;
 use redis::{Value, from_redis_value};
 use serde::{Deserialize, Serialize};
 
-use super::config::RedisConfig;
+use super::RedisSource;
 use super::connect::Session;
 use super::refusal;
+use super::server::Server;
 use crate::source::{Facts, Probe, Role, SourceError, SourceErrorKind};
-use crate::value::Env;
 
 /// What the capture wants to know of the server, carried in [`Probe::state`]. Everything may be
 /// absent: old servers do not say it, and a user with `+role` alone cannot ask.
@@ -21,6 +21,10 @@ pub(super) struct State {
     pub replid2: Option<String>,
     /// Changes since the data was last saved or loaded.
     pub changes: Option<u64>,
+    /// Saves since the server was started, and when the last of them ended (Unix seconds). With no
+    /// save, that is when the server was started.
+    pub saves: Option<u64>,
+    pub last_save: Option<i64>,
     /// Whether the last BGSAVE went well; true on a server that has just started.
     pub last_save_ok: Option<bool>,
     /// Whether the server keeps an append-only file, and so ignores the dump when it starts.
@@ -45,23 +49,24 @@ impl State {
 
 /// Asks the server for its role and state. INFO alone is enough; ROLE answers where the user may
 /// not run INFO.
-pub(super) async fn probe(config: &RedisConfig, env: &Env) -> Result<Probe, SourceError> {
-    let mut session = Session::open(config, env).await?;
+pub(super) async fn probe(source: &RedisSource) -> Result<Probe, SourceError> {
+    let server = &source.server;
+    let mut session = Session::open(source).await?;
     match session.ask(&["INFO"]).await {
-        Ok(answer) => from_info(&text(answer), config),
+        Ok(answer) => from_info(&text(answer), server),
         Err(error) if refusal::is_loading(&error) => Ok(loading()),
         Err(error) if refusal::is_withheld(&error) => match session.ask(&["ROLE"]).await {
-            Ok(answer) => from_role(answer, config),
+            Ok(answer) => from_role(answer, server),
             Err(role_error) if refusal::is_loading(&role_error) => Ok(loading()),
-            Err(_) => Err(refusal::asking(&error, "INFO", config)),
+            Err(_) => Err(refusal::asking(&error, "INFO", server)),
         },
-        Err(error) => Err(refusal::asking(&error, "INFO", config)),
+        Err(error) => Err(refusal::asking(&error, "INFO", server)),
     }
 }
 
 /// The save points, where the user may ask for them; empty where there are none.
-pub(super) async fn save_points(config: &RedisConfig, env: &Env) -> Option<String> {
-    let mut session = Session::open(config, env).await.ok()?;
+pub(super) async fn save_points(source: &RedisSource) -> Option<String> {
+    let mut session = Session::open(source).await.ok()?;
     let answer = session.ask(&["CONFIG", "GET", "save"]).await.ok()?;
     let [_, points] =
         <[String; 2]>::try_from(from_redis_value::<Vec<String>>(answer).ok()?).ok()?;
@@ -135,6 +140,10 @@ impl<'a> Info<'a> {
                 .filter(|id| id.bytes().any(|byte| byte != b'0'))
                 .map(str::to_owned),
             changes: self.number("rdb_changes_since_last_save"),
+            saves: self.number("rdb_saves"),
+            last_save: self
+                .get("rdb_last_save_time")
+                .and_then(|time| time.parse().ok()),
             last_save_ok: self
                 .get("rdb_last_bgsave_status")
                 .map(|status| status == "ok"),
@@ -159,10 +168,10 @@ impl<'a> Info<'a> {
     }
 }
 
-fn from_info(text: &str, config: &RedisConfig) -> Result<Probe, SourceError> {
+fn from_info(text: &str, server: &Server) -> Result<Probe, SourceError> {
     let info = Info::parse(text);
     if [info.get("redis_mode"), info.get("server_mode")].contains(&Some("sentinel")) {
-        return Err(sentinel(config));
+        return Err(sentinel(server));
     }
     let version = info
         .get("valkey_version")
@@ -175,7 +184,7 @@ fn from_info(text: &str, config: &RedisConfig) -> Result<Probe, SourceError> {
             let primary = place(host, info.get("master_port"));
             as_replica(info.out_of_sync(&primary), primary)
         }
-        _ => return Err(speechless(config)),
+        _ => return Err(speechless(server)),
     };
     if info.flag("loading") == Some(true) {
         probe.not_now = Some(LOADING.into());
@@ -190,9 +199,9 @@ fn from_info(text: &str, config: &RedisConfig) -> Result<Probe, SourceError> {
 
 /// `["master", offset, [replicas]]`, `["slave", host, port, state, offset]` or
 /// `["sentinel", [names]]`.
-fn from_role(answer: Value, config: &RedisConfig) -> Result<Probe, SourceError> {
+fn from_role(answer: Value, server: &Server) -> Result<Probe, SourceError> {
     let Value::Array(parts) = answer else {
-        return Err(speechless(config));
+        return Err(speechless(server));
     };
     let word = |index: usize| parts.get(index).cloned().map(text).unwrap_or_default();
     let mut probe = match word(0).as_str() {
@@ -214,8 +223,8 @@ fn from_role(answer: Value, config: &RedisConfig) -> Result<Probe, SourceError> 
                 .then(|| format!("replica is not in sync with {primary}: link is `{link}`"));
             as_replica(trouble, primary)
         }
-        "sentinel" => return Err(sentinel(config)),
-        _ => return Err(speechless(config)),
+        "sentinel" => return Err(sentinel(server)),
+        _ => return Err(speechless(server)),
     };
     probe.summary = summary(None, &State::default(), &probe);
     Ok(probe)
@@ -270,14 +279,14 @@ fn summary(version: Option<&str>, state: &State, probe: &Probe) -> String {
     }
 }
 
-fn sentinel(config: &RedisConfig) -> SourceError {
-    let why = format!("{} is a sentinel, not a data node", config.url.place());
+fn sentinel(server: &Server) -> SourceError {
+    let why = format!("{server} is a sentinel, not a data node");
     SourceError::new(SourceErrorKind::Other, why)
         .hint("point `url` at the data node beside this sidecar")
 }
 
-fn speechless(config: &RedisConfig) -> SourceError {
-    let why = format!("{} does not say its role", config.url.place());
+fn speechless(server: &Server) -> SourceError {
+    let why = format!("{server} does not say its role");
     SourceError::new(SourceErrorKind::Other, why)
 }
 

@@ -5,16 +5,13 @@
 mod head;
 mod verify;
 
-pub(super) use head::{HEAD_LIMIT, Head, Header, parse_head};
+pub(super) use head::{HEAD_LIMIT, Head, Text, parse_head};
 pub use verify::RdbVerifier;
 
 use super::super::SourceError;
 
 /// The end-of-file mark and the footer: what every dump ends with.
 pub(super) const TAIL: usize = 9;
-
-/// Header, end-of-file mark and footer: no dump is shorter.
-pub(super) const SHORTEST: u64 = (head::HEADER + TAIL) as u64;
 
 const EOF_MARK: u8 = 0xFF;
 
@@ -29,6 +26,9 @@ pub(super) fn parse_tail(tail: [u8; TAIL]) -> Result<u64, SourceError> {
     }
     Ok(u64::from_le_bytes(footer))
 }
+
+#[cfg(test)]
+use head::Header;
 
 #[cfg(test)]
 mod tests;

@@ -1,107 +1,106 @@
 //! What a connection that failed means, in words that hold no secret.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-use super::config::{Address, RedisConfig};
+use super::server::{Address, Server};
 use crate::error::io_reason;
 use crate::source::{SourceError, SourceErrorKind};
 
 /// A connection that was not made.
-pub(super) fn connecting(error: &RedisError, config: &RedisConfig) -> SourceError {
-    let place = config.url.place();
+pub(super) fn connecting(error: &RedisError, server: &Server) -> SourceError {
     if let Some(tls) = tls_error(error) {
-        return distrust(tls, config);
+        return distrust(tls, server);
+    }
+    if error.kind() == ErrorKind::InvalidClientConfig {
+        return login(format!("no connection to {server}: {}", detail(error)))
+            .hint("do `client_cert` and `client_key` belong together?");
     }
     let Some(io) = io_error(error) else {
-        return unreachable(format!("cannot connect to {place}: {}", plain(error)));
+        return unreachable(format!("cannot connect to {server}: {}", plain(error)));
     };
-    match (io.kind(), config.url.address()) {
+    match (io.kind(), &server.address) {
         (io::ErrorKind::NotFound, Address::Unix(_)) => {
-            unreachable(format!("there is no socket {place}"))
+            unreachable(format!("there is no socket {server}"))
                 .hint("the server's `unixsocket` must lie on a volume that both containers mount")
         }
         (io::ErrorKind::PermissionDenied, Address::Unix(_)) => {
-            login(format!("permission denied on the socket {place}"))
+            login(format!("permission denied on the socket {server}"))
                 .hint("set `unixsocketperm 770` on the server and run with its group")
         }
         (io::ErrorKind::ConnectionRefused, _) => {
-            unreachable(format!("nothing answers at {place}: connection refused"))
+            unreachable(format!("nothing answers at {server}: connection refused"))
                 .hint("is the server up, and `url` its address as seen from here?")
         }
-        _ if error.is_timeout() => {
-            unreachable(format!("{place} does not answer: timed out after 5 s"))
-        }
-        _ if is_lookup(io) => unreachable(format!("the name of {place} cannot be resolved"))
+        _ if error.is_timeout() => silent(server),
+        _ if is_lookup(io) => unreachable(format!("the name of {server} cannot be resolved"))
             .hint("a sidecar reaches its server as localhost"),
-        _ => unreachable(format!("cannot connect to {place}: {}", io_reason(io))),
+        _ => unreachable(format!("cannot connect to {server}: {}", io_reason(io))),
     }
 }
 
 /// AUTH that was answered with an error, or not at all.
-pub(super) fn logging_in(error: &RedisError, config: &RedisConfig) -> SourceError {
-    let place = config.url.place();
+pub(super) fn logging_in(error: &RedisError, server: &Server) -> SourceError {
     match error.code() {
-        Some("WRONGPASS") => login(format!("{place} does not accept this user and password"))
+        Some("WRONGPASS") => login(format!("{server} does not accept this user and password"))
             .hint("check `username` and `password`; the password is read at every connection"),
-        Some("ERR") if detail(error).contains("without any password configured") => {
-            login(format!("a password is set here, but {place} asks for none"))
-                .hint("remove `password`, or set `requirepass` on the server")
-        }
+        Some("ERR") if detail(error).contains("without any password configured") => login(format!(
+            "a password is set here, but {server} asks for none"
+        ))
+        .hint("remove `password`, or set `requirepass` on the server"),
         Some("ERR") if detail(error).contains("invalid password") => {
-            login(format!("{place} does not accept this password"))
+            login(format!("{server} does not accept this password"))
         }
         // The details of other errors may repeat the arguments, and so the password.
-        Some("ERR") if !is_full(error) => login(format!("{place} refused the login")),
-        _ => asking(error, "AUTH", config),
+        Some("ERR") if !is_full(error) => login(format!("{server} refused the login")),
+        _ => asking(error, "AUTH", server),
     }
 }
 
 /// A command that was answered with an error, or not at all.
-pub(super) fn asking(error: &RedisError, command: &str, config: &RedisConfig) -> SourceError {
-    let place = config.url.place();
+pub(super) fn asking(error: &RedisError, command: &str, server: &Server) -> SourceError {
     match error.code() {
-        Some("NOAUTH") => login(format!("{place} asks for a password"))
+        Some("NOAUTH") => login(format!("{server} asks for a password"))
             .hint("set `password`, and `username` for an ACL user"),
         Some("NOPERM") => {
-            login(format!("the user may not run {command} at {place}")).hint(format!(
+            login(format!("the user may not run {command} at {server}")).hint(format!(
                 "as an administrator: ACL SETUSER <user> +{}",
                 command.to_lowercase()
             ))
         }
-        Some("DENIED") => login(format!("{place} is in protected mode"))
+        Some("DENIED") => login(format!("{server} is in protected mode"))
             .hint("connect through localhost, or set a password on the server"),
-        Some("ERR") if is_full(error) => unreachable(format!("{place} takes no more clients"))
+        Some("ERR") if is_full(error) => unreachable(format!("{server} takes no more clients"))
             .hint("raise `maxclients` on the server"),
-        Some("BUSY") => unreachable(format!("{place} is busy running a script")),
+        Some("BUSY") => unreachable(format!("{server} is busy running a script")),
         Some("ERR") => other(format!(
-            "{place} answered {command} with: {}",
+            "{server} answered {command} with: {}",
             detail(error)
         )),
-        Some(code) => other(format!("{place} answered {command} with {code}")),
-        None => broken(error, config),
+        Some(code) => other(format!("{server} answered {command} with {code}")),
+        None => broken(error, server),
     }
 }
 
 /// The connection broke, or the time was up, before an answer came.
-fn broken(error: &RedisError, config: &RedisConfig) -> SourceError {
-    let place = config.url.place();
+fn broken(error: &RedisError, server: &Server) -> SourceError {
     if let Some(tls) = tls_error(error) {
-        return distrust(tls, config);
+        return distrust(tls, server);
     }
     if error.is_timeout() {
-        return unreachable(format!("{place} does not answer: timed out after 5 s"));
+        return silent(server);
     }
     if error.kind() == ErrorKind::Parse {
         return other(format!(
-            "what answers at {place} does not speak Redis' protocol"
+            "what answers at {server} does not speak Redis' protocol"
         ));
     }
-    let lost = unreachable(format!("{place} closed the connection without an answer"));
-    match config.url.address() {
+    let lost = unreachable(format!("{server} closed the connection without an answer"));
+    match &server.address {
         Address::Tcp { tls: true, .. } => lost
             .hint("does the server ask for a client certificate? set `client_cert`, `client_key`"),
         Address::Tcp { tls: false, .. } => lost.hint("if it expects TLS, write `rediss://`"),
@@ -109,48 +108,61 @@ fn broken(error: &RedisError, config: &RedisConfig) -> SourceError {
     }
 }
 
-fn distrust(error: &TlsError, config: &RedisConfig) -> SourceError {
-    let place = config.url.place();
+fn silent(server: &Server) -> SourceError {
+    let error = unreachable(format!("{server} does not answer: timed out after 5 s"));
+    // A server without TLS waits for the rest of what it takes for a command.
+    if server.is_tls() {
+        error.hint("if it does not expect TLS, write `redis://`")
+    } else {
+        error
+    }
+}
+
+fn distrust(error: &TlsError, server: &Server) -> SourceError {
     match error {
         TlsError::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => login(format!(
-            "the certificate of {place} is signed by no authority trusted here"
+            "the certificate of {server} is signed by no authority trusted here"
         ))
         .hint("set `ca_cert` to the authority's PEM file"),
         TlsError::InvalidCertificate(CertificateError::NotValidForNameContext {
             expected,
             presented,
         }) => login(format!(
-            "the certificate of {place} is not for {}, but for {}",
+            "the certificate of {server} is not for {}, but for {}",
             expected.to_str(),
-            presented.join(", ")
+            presented
+                .iter()
+                .map(|name| bare(name))
+                .collect::<Vec<_>>()
+                .join(", ")
         ))
         .hint("set `tls_server_name` to a name the certificate carries"),
         TlsError::InvalidCertificate(CertificateError::NotValidForName) => {
-            login(format!("the certificate of {place} is for another name"))
+            login(format!("the certificate of {server} is for another name"))
                 .hint("set `tls_server_name` to a name the certificate carries")
         }
         TlsError::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => login(format!("the certificate of {place} has expired")),
+        ) => login(format!("the certificate of {server} has expired")),
         TlsError::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::HandshakeFailure
             | AlertDescription::BadCertificate,
-        ) => login(format!("{place} asks for a client certificate"))
+        ) => login(format!("{server} asks for a client certificate"))
             .hint("set `client_cert` and `client_key`"),
         TlsError::AlertReceived(
             AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired
             | AlertDescription::DecryptError,
-        ) => login(format!("{place} does not accept our client certificate"))
+        ) => login(format!("{server} does not accept our client certificate"))
             .hint("is `client_cert` signed by the server's `tls-ca-cert-file`, and still valid?"),
-        TlsError::InvalidMessage(_) => login(format!("{place} does not speak TLS"))
+        TlsError::InvalidMessage(_) => login(format!("{server} does not speak TLS"))
             .hint("write `redis://`, or give the server's `tls-port`"),
         other => login(format!(
-            "no TLS connection to {place}: {}",
+            "no TLS connection to {server}: {}",
             lowered(&other.to_string())
         )),
     }
@@ -185,19 +197,33 @@ fn detail(error: &RedisError) -> &str {
     error.detail().unwrap_or_default()
 }
 
+/// What the library wraps. It hands out its own shared pointer as the source.
+fn cause(error: &RedisError) -> Option<&(dyn Error + 'static)> {
+    let source = error.source()?;
+    match source.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        Some(shared) => Some(&**shared),
+        None => Some(source),
+    }
+}
+
 fn io_error(error: &RedisError) -> Option<&io::Error> {
-    error.source()?.downcast_ref()
+    cause(error)?.downcast_ref()
 }
 
 fn tls_error(error: &RedisError) -> Option<&TlsError> {
     match io_error(error) {
         Some(io) => io.get_ref()?.downcast_ref(),
-        None => error.source()?.downcast_ref(),
+        None => cause(error)?.downcast_ref(),
     }
 }
 
 fn is_lookup(error: &io::Error) -> bool {
     error.to_string().contains("lookup address information")
+}
+
+/// `redis.internal` out of `DnsName("redis.internal")`.
+fn bare(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }
 
 fn lowered(text: &str) -> String {

@@ -38,10 +38,18 @@ pub(in crate::source::redis) struct Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source::redis) struct Head {
     pub header: Header,
-    /// Fields by name; `None` where the value is stored in a form that is not read here.
-    pub aux: BTreeMap<String, Option<String>>,
+    /// Fields by name.
+    pub aux: BTreeMap<String, Text>,
     /// Keys in database 0, where the dump says so before its first key.
     pub first_db_keys: Option<u64>,
+}
+
+/// A string as a dump stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source::redis) enum Text {
+    Plain(String),
+    /// Long values may be compressed; what they say is not read here.
+    Compressed,
 }
 
 impl Magic {
@@ -122,22 +130,17 @@ fn not_an_rdb(first: &[u8; HEADER]) -> SourceError {
 }
 
 impl Head {
-    fn aux(&self, name: &str) -> Option<&str> {
-        self.aux.get(name)?.as_deref()
+    /// The value of a field, if it is there to be read.
+    pub(in crate::source::redis) fn text(&self, field: &str) -> Option<&str> {
+        match self.aux.get(field)? {
+            Text::Plain(text) => Some(text),
+            Text::Compressed => None,
+        }
     }
 
     /// When the server began to write the dump: the age of its data.
     pub(in crate::source::redis) fn ctime(&self) -> Option<Timestamp> {
-        Timestamp::from_second(self.aux("ctime")?.parse().ok()?).ok()
-    }
-
-    /// The replication history the data belongs to: `Ok(None)` where the dump names none, `Err`
-    /// where it names one in a form that is not read here.
-    pub(in crate::source::redis) fn repl_id(&self) -> Result<Option<&str>, ()> {
-        match self.aux.get("repl-id") {
-            None => Ok(None),
-            Some(value) => value.as_deref().map(Some).ok_or(()),
-        }
+        Timestamp::from_second(self.text("ctime")?.parse().ok()?).ok()
     }
 
     /// What the head says, for the manifest.
@@ -153,7 +156,7 @@ impl Head {
             ("valkey_ver", "valkey-ver"),
             ("repl_id", "repl-id"),
         ] {
-            if let Some(value) = self.aux(field) {
+            if let Some(value) = self.text(field) {
                 facts.insert(fact.into(), value.into());
             }
         }
@@ -162,7 +165,7 @@ impl Head {
             ("used_mem", "used-mem"),
             ("aof_base", "aof-base"),
         ] {
-            if let Some(number) = self.aux(field).and_then(|value| value.parse::<i64>().ok()) {
+            if let Some(number) = self.text(field).and_then(|value| value.parse::<i64>().ok()) {
                 facts.insert(fact.into(), number.into());
             }
         }
@@ -200,7 +203,7 @@ fn walk(at: &mut Cursor<'_>, head: &mut Head) -> Option<()> {
             AUX => {
                 let name = at.string()?;
                 let value = at.string()?;
-                if let Some(name) = name {
+                if let Text::Plain(name) = name {
                     head.aux.insert(name, value);
                 }
             }
@@ -270,12 +273,11 @@ impl Cursor<'_> {
         }
     }
 
-    /// A string; the inner `None` is one that is stored compressed.
-    fn string(&mut self) -> Option<Option<String>> {
+    fn string(&mut self) -> Option<Text> {
         let number = match self.any_length()? {
             Length::Plain(length) => {
                 let bytes = self.take(length)?;
-                return Some(Some(String::from_utf8_lossy(bytes).into_owned()));
+                return Some(Text::Plain(String::from_utf8_lossy(bytes).into_owned()));
             }
             Length::Packed(0) => i8::from_le_bytes(self.array()?).into(),
             Length::Packed(1) => i16::from_le_bytes(self.array()?).into(),
@@ -284,10 +286,10 @@ impl Cursor<'_> {
                 let compressed = self.length()?;
                 self.length()?;
                 self.take(compressed)?;
-                return Some(None);
+                return Some(Text::Compressed);
             }
             Length::Packed(_) => return None,
         };
-        Some(Some(number.to_string()))
+        Some(Text::Plain(number.to_string()))
     }
 }

@@ -4,12 +4,19 @@ use crc_fast::{CrcParams, Digest};
 use memchr::memmem::Finder;
 
 use super::head::{HEADER, Header};
-use super::{HEAD_LIMIT, SHORTEST, TAIL, parse_head, parse_tail};
+use super::{HEAD_LIMIT, TAIL, parse_head, parse_tail};
 use crate::source::{Check, Facts, Proof, SourceError, Verifier};
 
 /// `REDIS` and `VALKEY` as they begin in every header, a version below 1000 included.
 static MAGICS: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"REDIS0"), Finder::new(b"VALKEY")]);
+
+/// Header, end-of-file mark and footer: no dump is shorter.
+const SHORTEST: u64 = (HEADER + TAIL) as u64;
+
+/// What is read through three times, twice for headers and once for the checksum, stays in the
+/// processor's cache.
+const PIECE: usize = 64 * 1024;
 
 /// Proves an RDB file in one pass: its header, its CRC64, and that nothing is missing or added at
 /// its end.
@@ -17,6 +24,8 @@ static MAGICS: LazyLock<[Finder<'static>; 2]> =
 /// The checksum alone does not see what follows a whole dump: the CRC of a dump together with its
 /// own footer is 0, which is also where it started, so that a second dump behind the first passes.
 /// A header in the middle of the stream, where the running CRC is 0, is that second dump.
+/// What it cannot see: up to eight zero bytes behind the footer, where the footer happens to have
+/// the end-of-file mark in their place. Servers ignore what follows the footer.
 #[derive(Debug)]
 pub struct RdbVerifier {
     /// The first bytes, up to [`HEAD_LIMIT`], for the AUX fields.
@@ -44,6 +53,26 @@ impl RdbVerifier {
             tail_len: 0,
             bytes: 0,
         }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        if self.head.len() < HEAD_LIMIT {
+            self.keep_head(bytes)?;
+        }
+        self.bytes += bytes.len() as u64;
+        // As many bytes as fit behind the tail push all of it into the checksum, and show every
+        // header that begins there; the rest then stands on its own.
+        let (few, rest) = bytes.split_at(bytes.len().min(TAIL));
+        self.join(few)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        // The tail is `few` now, so all of `bytes` up to the next tail is due.
+        let (due, tail) = bytes.split_at(bytes.len() - TAIL);
+        let headers = find_headers(bytes).into_iter().filter(|&at| at < due.len());
+        self.digest(due, headers)?;
+        self.tail.copy_from_slice(tail);
+        Ok(())
     }
 
     fn keep_head(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
@@ -99,23 +128,7 @@ impl RdbVerifier {
 
 impl Verifier for RdbVerifier {
     fn update(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
-        if self.head.len() < HEAD_LIMIT {
-            self.keep_head(bytes)?;
-        }
-        self.bytes += bytes.len() as u64;
-        // As many bytes as fit behind the tail push all of it into the checksum, and show every
-        // header that begins there; the rest then stands on its own.
-        let (few, rest) = bytes.split_at(bytes.len().min(TAIL));
-        self.join(few)?;
-        let Some(behind) = bytes.len().checked_sub(TAIL).filter(|_| !rest.is_empty()) else {
-            return Ok(());
-        };
-        // The tail holds `few` now: `bytes` from its start to `behind` is what is due.
-        let mut headers = find_headers(bytes);
-        headers.retain(|&at| at < behind);
-        self.digest(&bytes[..behind], headers.into_iter())?;
-        self.tail.copy_from_slice(&bytes[behind..]);
-        Ok(())
+        bytes.chunks(PIECE).try_for_each(|piece| self.take(piece))
     }
 
     fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
@@ -164,7 +177,7 @@ impl Verifier for RdbVerifier {
     }
 }
 
-fn crc64_redis() -> CrcParams {
+pub(super) fn crc64_redis() -> CrcParams {
     CrcParams::new(
         "CRC-64/REDIS",
         64,
