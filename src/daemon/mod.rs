@@ -46,6 +46,8 @@ pub async fn serve(
     }
     let mut broken = false;
     tokio::select! {
+        // In this order: once closing, tasks may end.
+        biased;
         () = closing.cancelled() => {}
         Some(ended) = tasks.join_next() => {
             // Better no daemon, which is noticed and started again, than one without this job.
