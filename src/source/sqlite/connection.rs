@@ -8,8 +8,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::super::{SourceError, SourceErrorKind, Stop};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Virtual machine steps between two looks at the stop signal: a few milliseconds.
-const STEPS: std::ffi::c_int = 20_000;
+/// Virtual machine steps between two looks at the stop signal. So few because one of them may copy
+/// a blob of many megabytes; a look costs next to nothing.
+const STEPS: std::ffi::c_int = 50;
 
 /// What the first page says.
 #[derive(Debug, Clone, Copy)]
