@@ -3,10 +3,14 @@
 
 mod config;
 mod config_sample;
+mod daemon;
+mod daemon_support;
 mod environment;
 mod faulty;
 mod promises;
 mod redis_engine;
 mod sandbox;
+mod shelf;
+mod shutdown;
 mod store_faults;
 mod support;
