@@ -56,10 +56,10 @@ pub async fn plan(
             verified: backup.verified,
         })
         .collect();
-    let mut plan = retention::plan(&candidates, policy, zone, store_now);
-    if plan.refused.is_none() {
-        plan.refused = reason_to_refuse(&catalog, now, store_now);
-    }
+    let plan = match reason_to_refuse(&catalog, now, store_now) {
+        Some(why) => retention::refused(&candidates, why, store_now),
+        None => retention::plan(&candidates, policy, zone, store_now),
+    };
     Ok(Planned {
         destination: destination.clone(),
         series: series.to_owned(),

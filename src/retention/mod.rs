@@ -124,17 +124,7 @@ pub struct Removed {
 /// The newest verified backup always stays. A manifest dated more than [`clock::TOLERANCE`] ahead
 /// of `store_now` stays too and counts for no rule: its date says nothing about its age.
 pub fn plan(backups: &[Candidate], policy: &Policy, zone: &TimeZone, store_now: Timestamp) -> Plan {
-    let mut listed: Vec<&Candidate> = backups.iter().collect();
-    listed.sort_by(|a, b| (b.captured_at, &b.id).cmp(&(a.captured_at, &a.id)));
-    // Where the sum overflows, no date can lie ahead.
-    let horizon = store_now
-        .checked_add(clock::TOLERANCE)
-        .unwrap_or(Timestamp::MAX);
-    let (future, present): (Vec<&Candidate>, Vec<&Candidate>) = listed
-        .iter()
-        .copied()
-        .partition(|candidate| candidate.captured_at > horizon);
-
+    let (listed, future, present) = in_order(backups, store_now);
     if let Some(why) = policy.problem() {
         return refuse(&listed, &future, why);
     }
@@ -169,6 +159,29 @@ pub fn plan(backups: &[Candidate], policy: &Policy, zone: &TimeZone, store_now: 
         }
     }
     refuse_to_empty(plan, &listed, &future)
+}
+
+/// The plan where a reason outside this module forbids to remove anything: everything stays.
+pub fn refused(backups: &[Candidate], why: String, store_now: Timestamp) -> Plan {
+    let (listed, future, _) = in_order(backups, store_now);
+    refuse(&listed, &future, why)
+}
+
+/// All, newest first, and the same apart: those dated ahead of the store's clock, and the others.
+fn in_order(
+    backups: &[Candidate],
+    store_now: Timestamp,
+) -> (Vec<&Candidate>, Vec<&Candidate>, Vec<&Candidate>) {
+    let mut listed: Vec<&Candidate> = backups.iter().collect();
+    listed.sort_by(|a, b| (b.captured_at, &b.id).cmp(&(a.captured_at, &a.id)));
+    // Where the sum overflows, no date can lie ahead.
+    let horizon = store_now
+        .checked_add(clock::TOLERANCE)
+        .unwrap_or(Timestamp::MAX);
+    let (future, present) = listed
+        .iter()
+        .partition(|candidate| candidate.captured_at > horizon);
+    (listed, future, present)
 }
 
 impl Plan {
