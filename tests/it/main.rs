@@ -9,6 +9,8 @@ mod environment;
 mod faulty;
 mod promises;
 mod redis_engine;
+mod retention;
+mod retention_safety;
 mod sandbox;
 mod shelf;
 mod shutdown;
