@@ -3,8 +3,8 @@
 //! | module | purpose | may import |
 //! |---|---|---|
 //! | `cli` | one file for each command; what people see | everything |
-//! | `daemon` | one task for each job, role gate, drain | pipeline, schedule, telemetry |
-//! | `telemetry` | logging | config, pipeline |
+//! | `daemon` | one task for each job, role gate, drain | pipeline, source, schedule, telemetry |
+//! | `telemetry` | logging | config, pipeline, value |
 //! | `config` | what can be configured; jobs out of it | pipeline, source, destination, retention, schedule, seal, value |
 //! | `pipeline` | the run, verify, restore, prune, check | source, destination, catalog, manifest, retention, schedule, seal, value |
 //! | `catalog` | the backups of a series, newest first | destination, manifest |
@@ -15,7 +15,7 @@
 //! | `destination` | stores behind a five-method trait | value |
 //! | `manifest` | the record of a backup; the storage format | |
 //! | `value` | how settings are written, read and checked | |
-//! | `draft` | files being written beside their final name | |
+//! | `draft` | files being written beside their final name, and the room for them | |
 //! | `error`, `exit`, `clock` | failures in words, exit codes, the time | |
 //!
 //! Every module may import `draft`, `error`, `exit` and `clock`; none imports one that stands above it.

@@ -20,7 +20,7 @@ use super::{
     Stored,
 };
 use crate::clock;
-use crate::draft::{Draft, is_draft};
+use crate::draft::{Draft, free_bytes, is_draft};
 use crate::error::io_reason;
 
 const READ_BLOCK: usize = 1 << 20;
@@ -128,12 +128,6 @@ impl LocalStore {
             _ => failure,
         }
     }
-}
-
-/// Bytes a user may still write on the file system of `path`.
-pub fn free_bytes(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[async_trait]

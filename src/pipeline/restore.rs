@@ -100,7 +100,7 @@ fn target_folder(to: &Path) -> Result<PathBuf, Error> {
 }
 
 fn require_room(folder: &Path, bytes: u64) -> Result<(), Error> {
-    match crate::destination::local::free_bytes(folder) {
+    match crate::draft::free_bytes(folder) {
         Some(free) if free < bytes => Err(Error::failed(
             folder.display().to_string(),
             format!(

@@ -1,6 +1,7 @@
 //! Integration tests. Those that need a real server are ignored by plain `cargo test`;
 //! `tests/run.sh` sets the servers up and runs them all.
 
+mod architecture;
 mod config;
 mod config_sample;
 mod daemon;

@@ -263,10 +263,7 @@ fn roomy(error: SourceError, copy: &Path, header: Header) -> SourceError {
         return error;
     }
     let folder = copy.parent().and_then(Path::parent).unwrap_or(copy);
-    let free = rustix::fs::statvfs(folder).map_or_else(
-        |_| "?".into(),
-        |s| format_bytes(s.f_bavail.saturating_mul(s.f_frsize)),
-    );
+    let free = crate::draft::free_bytes(folder).map_or_else(|| "?".into(), format_bytes);
     SourceError::new(
         SourceErrorKind::Full,
         format!(
