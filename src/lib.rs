@@ -15,11 +15,14 @@
 //! | `destination` | stores behind a five-method trait | value |
 //! | `manifest` | the record of a backup; the storage format | |
 //! | `value` | how settings are written, read and checked | |
+//! | `block` | large buffers that leave the process when freed | |
 //! | `draft` | files being written beside their final name, and the room for them | |
 //! | `error`, `exit`, `clock` | failures in words, exit codes, the time | |
 //!
-//! Every module may import `draft`, `error`, `exit` and `clock`; none imports one that stands above it.
+//! Every module may import `block`, `draft`, `error`, `exit` and `clock`; none imports one that
+//! stands above it.
 
+pub mod block;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -3,9 +3,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Meter;
+use crate::block::{Block, Blocks};
 use crate::destination::BodySender;
 use crate::manifest::{Check, Facts, Sum};
 use crate::seal::{Seal, Sha256, Sink};
@@ -31,11 +32,10 @@ pub(super) struct Outlet {
 }
 
 /// The first block, for the decision whether to compress.
-pub(super) fn sample(file: &File) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; BLOCK];
-    let got = read_block(file, &mut block, 0)?;
-    block.truncate(got);
-    Ok(block)
+pub(super) fn sample(file: &File, bytes: u64) -> io::Result<Bytes> {
+    let mut block = Blocks::of(block_size(bytes)).take()?;
+    let got = read_block(file, block.as_mut(), 0)?;
+    Ok(block.freeze(got))
 }
 
 /// Reads all of `file` once: verifies, digests, seals and hands the result to the outlets, which
@@ -52,7 +52,8 @@ pub(super) fn pass(
     let fan = Fan {
         outlets,
         digest: Sha256::default(),
-        block: BytesMut::new(),
+        blocks: Blocks::of(block_size(bytes)),
+        filling: None,
     };
     if seal.0.is_empty() {
         plain_pass(file, bytes, verifier, fan, stop)
@@ -150,23 +151,28 @@ fn each_block(
     stop: &Stop,
     mut take: impl FnMut(Bytes) -> Result<(), SourceError>,
 ) -> Result<(Vec<Check>, Facts), SourceError> {
+    let blocks = Blocks::of(block_size(bytes));
     let mut at = 0;
     loop {
         if stop.requested() {
             return Err(SourceError::stopped());
         }
-        let mut block = BytesMut::zeroed(BLOCK);
-        let got = read_block(file, &mut block, at)
+        let (block, got) = blocks
+            .take()
+            .and_then(|mut block| {
+                let got = read_block(file, block.as_mut(), at)?;
+                Ok((block, got))
+            })
             .map_err(|e| SourceError::new(SourceErrorKind::Other, format!("cannot read: {e}")))?;
         if got == 0 {
             break;
         }
-        block.truncate(got);
+        let block = block.freeze(got);
         at += got as u64;
         if let Some(verifier) = &mut verifier {
             verifier.update(&block)?;
         }
-        take(block.freeze())?;
+        take(block)?;
     }
     if at != bytes {
         let why = format!("had {bytes} bytes when it was opened, and {at} when it was read");
@@ -179,6 +185,11 @@ fn each_block(
         }
         None => Default::default(),
     })
+}
+
+/// No more than the data needs.
+fn block_size(bytes: u64) -> usize {
+    usize::try_from(bytes).map_or(BLOCK, |bytes| bytes.clamp(1, BLOCK))
 }
 
 fn read_block(file: &File, block: &mut [u8], at: u64) -> io::Result<usize> {
@@ -205,7 +216,9 @@ fn no_store_left() -> SourceError {
 struct Fan {
     outlets: Vec<Outlet>,
     digest: Sha256,
-    block: BytesMut,
+    blocks: Blocks,
+    /// The block that gathers what the seal writes, and how full it is.
+    filling: Option<(Block, usize)>,
 }
 
 impl Fan {
@@ -219,11 +232,28 @@ impl Fan {
         });
     }
 
-    fn flush_block(&mut self) -> io::Result<()> {
-        if self.block.is_empty() {
-            return Ok(());
+    /// Takes what fits into the block that is being filled.
+    fn gather(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (mut block, full) = match self.filling.take() {
+            Some(filling) => filling,
+            None => (self.blocks.take()?, 0),
+        };
+        let room = &mut block.as_mut()[full..];
+        let taken = bytes.len().min(room.len());
+        room[..taken].copy_from_slice(&bytes[..taken]);
+        let done = taken == room.len();
+        self.filling = Some((block, full + taken));
+        if done {
+            self.send_filled()?;
         }
-        let block = self.block.split().freeze();
+        Ok(taken)
+    }
+
+    fn send_filled(&mut self) -> io::Result<()> {
+        let Some((block, full)) = self.filling.take() else {
+            return Ok(());
+        };
+        let block = block.freeze(full);
         self.digest.update(&block);
         self.send(&block);
         if self.outlets.is_empty() {
@@ -250,17 +280,7 @@ impl FanEnd {
 
 impl Write for FanEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let fan = self.fan()?;
-        if fan.block.capacity() == 0 {
-            fan.block.reserve(BLOCK);
-        }
-        let room = BLOCK - fan.block.len();
-        let taken = bytes.len().min(room);
-        fan.block.extend_from_slice(&bytes[..taken]);
-        if fan.block.len() == BLOCK {
-            fan.flush_block()?;
-        }
-        Ok(taken)
+        self.fan()?.gather(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -271,7 +291,7 @@ impl Write for FanEnd {
 impl Sink for FanEnd {
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         let mut fan = self.fan.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        fan.flush_block()?;
+        fan.send_filled()?;
         // Whoever runs the pass waits for it.
         let _ = self.give_back.send(fan);
         Ok(())

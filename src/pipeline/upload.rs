@@ -126,7 +126,7 @@ pub(super) async fn upload(
 async fn decide_seal(work: Work<'_>, capture: &Arc<Capture>) -> Result<Seal, SourceError> {
     let (config, capture) = (work.job.seal.clone(), Arc::clone(capture));
     blocking(move || {
-        let sample = sealing::sample(&capture.file).map_err(|error| {
+        let sample = sealing::sample(&capture.file, capture.bytes).map_err(|error| {
             SourceError::new(SourceErrorKind::Other, format!("cannot read: {error}"))
         })?;
         Ok(config.decide(&sample))
