@@ -21,10 +21,11 @@ fn app(job: &str) -> Sandbox {
 
 fn configure(sandbox: &Sandbox, destinations: &str, job: &str) {
     let root = sandbox.root().display();
-    let destinations: String = destinations
+    let destinations: Vec<String> = destinations
         .split(' ')
-        .map(|name| format!("  {name}: file://{root}/{name}\n"))
+        .map(|name| format!("  {name}: file://{root}/{name}"))
         .collect();
+    let destinations = destinations.join("\n");
     sandbox.write(
         "config.yaml",
         format!(

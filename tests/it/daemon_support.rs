@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::sandbox::Sandbox;
 
 /// Long enough for a busy machine; nothing waits for it that goes well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `lifeboat run`, killed when dropped.
 pub struct Daemon {

@@ -5,6 +5,7 @@ mod architecture;
 mod config;
 mod config_sample;
 mod daemon;
+mod daemon_broken;
 mod daemon_support;
 mod environment;
 mod faulty;
