@@ -5,13 +5,16 @@ use super::args::{PruneArgs, Rules};
 use super::places::Place;
 use super::session::Session;
 use super::{table, ui};
+use crate::destination::Object;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::pipeline::prune::{self as pipeline, Planned};
 use crate::retention::Policy;
+use crate::value::format_bytes;
 
 struct Done {
     planned: Planned,
+    orphans: Vec<Object>,
     applied: bool,
     removed: usize,
     error: Option<Error>,
@@ -41,17 +44,22 @@ pub(super) async fn prune(session: &Session, args: PruneArgs) -> Result<Exit, Er
                     continue;
                 }
             };
+            let orphans = match planned.orphans().await {
+                Ok(orphans) => orphans,
+                Err(error) => {
+                    failed.push(error);
+                    continue;
+                }
+            };
             let mut one = Done {
                 planned,
+                orphans,
                 applied: false,
                 removed: 0,
                 error: None,
             };
             if args.apply {
-                match one.planned.execute().await {
-                    Ok(removed) => (one.applied, one.removed) = (true, removed),
-                    Err((removed, error)) => (one.removed, one.error) = (removed, Some(error)),
-                }
+                apply(&mut one).await;
             }
             done.push(one);
         }
@@ -71,7 +79,8 @@ pub(super) async fn prune(session: &Session, args: PruneArgs) -> Result<Exit, Er
         ui::document(&json!({ "plans": plans }));
     } else {
         done.iter().for_each(tell);
-        if !args.apply && done.iter().any(|one| !one.planned.plan.remove.is_empty()) {
+        let removes = |one: &Done| !one.planned.plan.remove.is_empty() || !one.orphans.is_empty();
+        if !args.apply && done.iter().any(removes) {
             ui::line("Nothing was removed. Run again with --apply.");
         }
     }
@@ -84,6 +93,20 @@ pub(super) async fn prune(session: &Session, args: PruneArgs) -> Result<Exit, Er
         n if n == done.len() + failed.len() => Exit::Failed,
         _ => Exit::Partial,
     })
+}
+
+async fn apply(one: &mut Done) {
+    match one.planned.execute().await {
+        Ok(removed) => one.removed = removed,
+        Err((removed, error)) => {
+            (one.removed, one.error) = (removed, Some(error));
+            return;
+        }
+    }
+    match one.planned.sweep(&one.orphans).await {
+        Ok(()) => one.applied = true,
+        Err(error) => one.error = Some(error),
+    }
 }
 
 async fn plans(
@@ -126,6 +149,9 @@ fn document(one: &Done) -> serde_json::Value {
         "series": one.planned.series,
         "keep": plan.keep,
         "remove": plan.remove,
+        "orphans": one.orphans.iter().map(|orphan| {
+            json!({ "key": orphan.key, "bytes": orphan.bytes })
+        }).collect::<Vec<_>>(),
         "refused": refused,
         "applied": one.applied,
     })
@@ -155,6 +181,14 @@ fn tell(one: &Done) {
             format!("  {}", ui::doubt("goes")),
             removed.id.clone(),
             removed.reason.clone(),
+        ]);
+    }
+    for orphan in &one.orphans {
+        let bytes = format_bytes(orphan.bytes);
+        rows.push(vec![
+            format!("  {}", ui::doubt("goes")),
+            orphan.key.clone(),
+            format!("data of a run that died, {bytes}; no manifest names it"),
         ]);
     }
     for line in table::align(&rows) {

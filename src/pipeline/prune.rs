@@ -1,6 +1,7 @@
 //! Retention carried out: a plan per destination, and its execution.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,10 +9,15 @@ use jiff::tz::TimeZone;
 use super::Job;
 use crate::catalog::{self, Catalog};
 use crate::clock;
-use crate::destination::{Destination, StoreError};
+use crate::destination::{Depth, Destination, Object, StoreError};
 use crate::error::Error;
 use crate::manifest::{Id, data_prefix, manifest_key};
 use crate::retention::{self, Candidate, Plan, Policy};
+use crate::source;
+
+/// Data without a manifest is left by a run that died between the two. When it is older than this,
+/// by its id and by the store's clock, no run can be about to name it.
+const ORPHAN_AGE: Duration = Duration::from_hours(24);
 
 /// What retention would do in one destination.
 #[derive(Debug)]
@@ -139,6 +145,48 @@ impl Planned {
         Ok(removed)
     }
 
+    /// Data objects that no manifest names and none will. None where the plan is refused.
+    ///
+    /// # Errors
+    /// When the store cannot be listed, or a manifest cannot be read.
+    pub async fn orphans(&self) -> Result<Vec<Object>, Error> {
+        if self.plan.refused.is_some() {
+            return Ok(Vec::new());
+        }
+        // The data is listed before the manifests, so that what gets its manifest now is named.
+        let listing = self
+            .destination
+            .list(&data_prefix(&self.series), Depth::Children)
+            .await
+            .map_err(|error| error.at(self.destination.name()))?;
+        let now = listing.store_time.unwrap_or_else(clock::now);
+        let old = |moment: Timestamp| clock::since(moment, now) > ORPHAN_AGE;
+        let mut orphans = listing.objects;
+        orphans.retain(|object| {
+            let id = data_id(&self.series, &object.key);
+            id.is_some_and(|id| old(id.second())) && object.modified.is_some_and(old)
+        });
+        if !orphans.is_empty() {
+            let named = self.still_named(&HashSet::new()).await?;
+            orphans.retain(|object| !named.contains(&object.key));
+        }
+        Ok(orphans)
+    }
+
+    /// Removes what [`Self::orphans`] found.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn sweep(&self, orphans: &[Object]) -> Result<(), Error> {
+        for orphan in orphans {
+            self.destination
+                .delete(&orphan.key)
+                .await
+                .map_err(|error| error.at(self.destination.name()))?;
+        }
+        Ok(())
+    }
+
     /// The data objects that manifests name now. Manifests are never changed, so only those that
     /// came since the plan was made must be read.
     async fn still_named(&self, gone: &HashSet<&Id>) -> Result<HashSet<String>, Error> {
@@ -167,6 +215,17 @@ impl Planned {
         }
         Ok(named)
     }
+}
+
+/// The id of a data object that one of our engines wrote; strangers have none.
+fn data_id(series: &str, key: &str) -> Option<Id> {
+    let name = key.strip_prefix(&data_prefix(series))?;
+    let (id, extension) = name.split_once('.')?;
+    let engine = extension.split('.').next()?;
+    let known = source::FORMATS
+        .iter()
+        .any(|format| format.extension() == engine);
+    known.then(|| id.parse().ok())?
 }
 
 /// Retention at the end of a run that added a backup to `destination`.
@@ -212,6 +271,14 @@ pub(super) async fn after_run(job: &Job, destination: &Destination) -> AfterRun 
             after.removed = removed;
             after.warnings.push(error.why);
         }
+    }
+    // Looking for orphans costs a list of its own, so only a run that tidies up does.
+    if after.removed > 0 {
+        let swept = match planned.orphans().await {
+            Ok(orphans) => planned.sweep(&orphans).await,
+            Err(error) => Err(error),
+        };
+        after.warnings.extend(swept.err().map(|error| error.why));
     }
     after.kept = Some(planned.catalog.backups.len() - after.removed);
     after

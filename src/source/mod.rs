@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::manifest::{Check, Facts, Role};
 pub use error::{SourceError, SourceErrorKind};
-pub use open::{SourceConfig, format, open, settings_from_url};
+pub use open::{FORMATS, SourceConfig, format, open, settings_from_url};
 pub use scratch::Scratch;
 
 /// What the live store said of itself.

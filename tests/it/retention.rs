@@ -142,6 +142,7 @@ fn a_backup_stays_if_any_rule_keeps_it_and_the_plan_says_which() {
             "applied",
             "destination",
             "keep",
+            "orphans",
             "refused",
             "remove",
             "series"

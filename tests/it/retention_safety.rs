@@ -190,6 +190,71 @@ fn a_store_that_refuses_deletes_leaves_the_run_completed_with_a_warning() {
 }
 
 #[test]
+fn data_of_a_run_that_died_goes_after_a_day_and_no_other_data_does() {
+    let (sandbox, shelf) = sandbox(RULES);
+    back_up(&sandbox).ok();
+    let now = Timestamp::now();
+    let id = |hours: i64| {
+        let moment = now.checked_sub(Span::new().hours(hours)).unwrap();
+        format!("{}-abcdef", moment.strftime("%Y%m%dT%H%M%SZ"))
+    };
+    let file = |name: String, hours: u64| {
+        let path = shelf.path("data").join(&name);
+        let file = fs::File::create(&path).unwrap();
+        let then = std::time::SystemTime::now() - Duration::from_hours(hours);
+        file.set_modified(then).unwrap();
+        name
+    };
+    let orphans = [
+        file(format!("{}.db", id(50)), 50),
+        file(format!("{}.rdb.zst", id(49)), 49),
+    ];
+    let stay = [
+        file(format!("{}.db", id(23)), 50),
+        file(format!("{}.db", id(48)), 23),
+        file(format!("{}.txt", id(47)), 47),
+        file("notes.db".to_owned(), 50),
+    ];
+    let named = shelf.newest()["key"].as_str().unwrap().to_owned();
+
+    let document = sandbox.run(["prune", "app", "--json"]).ok().document();
+    let found = document["plans"][0]["orphans"].as_array().unwrap();
+    let keys: Vec<&str> = found.iter().map(|o| o["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, orphans.clone().map(|name| format!("app/data/{name}")));
+    assert_eq!(shelf.data().len(), 7, "a plan removes nothing");
+    let told = sandbox.run(["prune", "app"]);
+    assert!(
+        told.ok().stdout.contains("Run again with --apply"),
+        "{told:#?}"
+    );
+
+    sandbox.run(["prune", "app", "--apply"]).ok();
+    let mut left = stay.to_vec();
+    left.push(named.rsplit('/').next().unwrap().to_owned());
+    left.sort();
+    assert_eq!(shelf.data(), left);
+
+    // A run that makes room sweeps too.
+    file(orphans[0].clone(), 50);
+    file_older(&shelf, 1);
+    back_up(&sandbox).ok();
+    assert!(!shelf.data().contains(&orphans[0]));
+    assert_eq!(shelf.data().len(), 5);
+
+    // But nobody who does not know what every manifest names.
+    file(orphans[0].clone(), 50);
+    let newest = shelf.newest();
+    let unreadable = |manifest: &mut Value| manifest["format"] = 2.into();
+    shelf.file_as(
+        &newest,
+        now.checked_sub(Span::new().hours(90)).unwrap(),
+        unreadable,
+    );
+    sandbox.run(["prune", "app", "--apply"]).code(1);
+    assert!(shelf.data().contains(&orphans[0]));
+}
+
+#[test]
 fn thousands_of_backups_are_planned_and_removed() {
     let (sandbox, shelf) = sandbox("retention: { keep_last: 3, daily: 7, keep_min: 1 }");
     back_up(&sandbox).ok();
