@@ -40,7 +40,7 @@ pub fn schema() -> &'static Value {
 pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
     let file = match named {
         Some(path) => Some(path.to_owned()),
-        None => PLACES.iter().map(PathBuf::from).find(|path| path.exists()),
+        None => PLACES.iter().map(PathBuf::from).find(|path| is_there(path)),
     };
     let text = file.as_deref().map(read).transpose()?;
     let name = file.as_ref().map_or_else(
@@ -63,6 +63,17 @@ pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
         Error::usage(name.as_str(), error.to_string())
     })?;
     Ok(Loaded { config, file })
+}
+
+/// What is there and cannot be read is an error later, and not passed over.
+fn is_there(path: &Path) -> bool {
+    match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(
+            error.kind(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+        ),
+    }
 }
 
 fn read(path: &Path) -> Result<String, Error> {

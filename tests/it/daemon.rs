@@ -132,7 +132,7 @@ fn each_period_brings_a_backup_of_what_is_new_and_runs_never_overlap() {
     for pair in captured.windows(2) {
         let apart = pair[1].duration_since(pair[0]).as_millis();
         // Schedules go by the id's second, so up to one of them may be missing.
-        assert!((1_000..10_000).contains(&apart), "{captured:?}");
+        assert!((1_000..60_000).contains(&apart), "{captured:?}");
     }
 }
 
