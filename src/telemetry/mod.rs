@@ -49,6 +49,11 @@ pub fn start(config: &LogConfig, env: &Env, verbosity: i8) {
             .try_init(),
         LogFormat::Json => builder.event_format(json::Json).try_init(),
     };
+    if let Some(other) = env.get("LOG_FORMAT")
+        && !matches!(other, "json" | "text" | "")
+    {
+        tracing::warn!("LOG_FORMAT must be `text` or `json`, not `{other}`; it is not used");
+    }
 }
 
 /// Times as everywhere else in Lifeboat: UTC, to the millisecond.

@@ -302,6 +302,13 @@ fn the_log_is_text_unless_json_is_asked_for_and_as_loud_as_asked() {
         "{line}"
     );
     daemon.stop();
+    let mut daemon = Daemon::start_with(&sandbox, &["run"], &[("LOG_FORMAT", "xml")]);
+    let line = daemon.expect("LOG_FORMAT");
+    assert!(
+        line.contains("must be `text` or `json`, not `xml`"),
+        "{line}"
+    );
+    daemon.stop();
     for variables in [[("RUST_LOG", "error")], [("LIFEBOAT_LOG__LEVEL", "error")]] {
         let daemon = Daemon::start_with(&sandbox, &["run"], &variables);
         // Signals are heard from the very start.
