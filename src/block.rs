@@ -4,7 +4,9 @@
 //! daemon that works for a second an hour, that would be most of its memory. These buffers are
 //! mapped, used again while the work lasts, and unmapped after it.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -64,6 +66,26 @@ impl Block {
     /// All of it.
     pub fn as_mut(&mut self) -> &mut [u8] {
         &mut self.map
+    }
+
+    /// Fills it from `file`, beginning at byte `at`, with `most` bytes or what is left. Answers with
+    /// the number of bytes read.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_at(&mut self, file: &File, at: u64, most: usize) -> io::Result<usize> {
+        let most = most.min(self.map.len());
+        let room = &mut self.map[..most];
+        let mut filled = 0;
+        while filled < room.len() {
+            match file.read_at(&mut room[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
     }
 
     /// The first `bytes` of it, for sharing; the buffer is used again when the last one is done.

@@ -1,13 +1,13 @@
 //! A folder on a mounted file system: atomic, fsynced, readable by its owner only.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -19,6 +19,7 @@ use super::{
     Body, ByteStream, Depth, Listing, ManualFetch, Object, Store, StoreError, StoreErrorKind,
     Stored,
 };
+use crate::block::Blocks;
 use crate::clock;
 use crate::draft::{Draft, free_bytes, is_draft};
 use crate::error::io_reason;
@@ -173,44 +174,35 @@ impl Store for LocalStore {
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let path = self.path("read", key)?;
-        let store = self.clone();
-        let (key, from) = (key.to_owned(), range.clone().map_or(0, |range| range.start));
-        let file = blocking({
-            let (store, key) = (store.clone(), key.clone());
-            move || {
-                let mut file = File::open(&path).map_err(|e| store.failure("read", &key, &e))?;
-                file.seek(SeekFrom::Start(from))
-                    .map_err(|e| store.failure("read", &key, &e))?;
-                Ok(file)
-            }
+        let (store, key) = (self.clone(), key.to_owned());
+        let download = blocking(move || {
+            let open = || {
+                let file = File::open(&path)?;
+                let bytes = file.metadata()?.len();
+                Ok((file, range.unwrap_or(0..bytes)))
+            };
+            let (file, range) = open().map_err(|error| store.failure("read", &key, &error))?;
+            let size = usize::try_from(range.end - range.start.min(range.end));
+            Ok(Download {
+                blocks: Blocks::of(size.map_or(READ_BLOCK, |size| size.min(READ_BLOCK))),
+                at: range.start,
+                end: range.end,
+                store,
+                key,
+                file,
+            })
         })
         .await?;
-        let left = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
-        Ok(stream::unfold(Some((file, left)), move |state| {
-            let (store, key) = (store.clone(), key.clone());
-            async move {
-                let (mut file, left) = state?;
-                if left == 0 {
-                    return None;
-                }
-                let read = blocking(move || {
-                    let want =
-                        usize::try_from(left).map_or(READ_BLOCK, |left| left.min(READ_BLOCK));
-                    let mut block = BytesMut::zeroed(want);
-                    let got = read_full(&mut file, &mut block)
-                        .map_err(|e| store.failure("read", &key, &e))?;
-                    block.truncate(got);
-                    Ok((file, block.freeze()))
-                })
-                .await;
-                match read {
-                    Ok((_, block)) if block.is_empty() => None,
-                    Ok((file, block)) => {
-                        let left = left - block.len() as u64;
-                        Some((Ok(block), Some((file, left))))
-                    }
-                    Err(error) => Some((Err(error), None)),
-                }
+        Ok(stream::unfold(Some(download), |download| async {
+            let mut download = download?;
+            let read = blocking(move || {
+                let block = download.next()?;
+                Ok((download, block))
+            });
+            match read.await {
+                Ok((_, None)) => None,
+                Ok((download, Some(block))) => Some((Ok(block), Some(download))),
+                Err(error) => Some((Err(error), None)),
             }
         })
         .boxed())
@@ -405,15 +397,26 @@ fn object(key: String, found: &fs::Metadata) -> Object {
     }
 }
 
-fn read_full(file: &mut File, block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match file.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(got) => filled += got,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// A file on its way out.
+struct Download {
+    store: LocalStore,
+    key: String,
+    file: File,
+    blocks: Blocks,
+    at: u64,
+    end: u64,
+}
+
+impl Download {
+    fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let mut read = || {
+            let mut block = self.blocks.take()?;
+            let left = self.end.saturating_sub(self.at);
+            let most = usize::try_from(left).unwrap_or(READ_BLOCK);
+            let got = block.read_at(&self.file, self.at, most)?;
+            self.at += got as u64;
+            Ok((got > 0).then(|| block.freeze(got)))
+        };
+        read().map_err(|error| self.store.failure("read", &self.key, &error))
     }
-    Ok(filled)
 }

@@ -145,12 +145,14 @@ impl Planned {
         Ok(removed)
     }
 
-    /// Data objects that no manifest names and none will. None where the plan is refused.
+    /// Data objects that no manifest names and none will. None where the plan is refused, or where
+    /// there is no manifest at all.
     ///
     /// # Errors
     /// When the store cannot be listed, or a manifest cannot be read.
     pub async fn orphans(&self) -> Result<Vec<Object>, Error> {
-        if self.plan.refused.is_some() {
+        // Where every manifest is gone, the data is somebody's last hope and no run's leftover.
+        if self.plan.refused.is_some() || self.catalog.backups.is_empty() {
             return Ok(Vec::new());
         }
         // The data is listed before the manifests, so that what gets its manifest now is named.

@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,7 +33,7 @@ pub(super) struct Outlet {
 /// The first block, for the decision whether to compress.
 pub(super) fn sample(file: &File, bytes: u64) -> io::Result<Bytes> {
     let mut block = Blocks::of(block_size(bytes)).take()?;
-    let got = read_block(file, block.as_mut(), 0)?;
+    let got = block.read_at(file, 0, BLOCK)?;
     Ok(block.freeze(got))
 }
 
@@ -160,7 +159,7 @@ fn each_block(
         let (block, got) = blocks
             .take()
             .and_then(|mut block| {
-                let got = read_block(file, block.as_mut(), at)?;
+                let got = block.read_at(file, at, BLOCK)?;
                 Ok((block, got))
             })
             .map_err(|e| SourceError::new(SourceErrorKind::Other, format!("cannot read: {e}")))?;
@@ -190,19 +189,6 @@ fn each_block(
 /// No more than the data needs.
 fn block_size(bytes: u64) -> usize {
     usize::try_from(bytes).map_or(BLOCK, |bytes| bytes.clamp(1, BLOCK))
-}
-
-fn read_block(file: &File, block: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match file.read_at(&mut block[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(got) => filled += got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 fn no_store_left() -> SourceError {
