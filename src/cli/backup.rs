@@ -21,8 +21,10 @@ pub(super) async fn backup(session: &Session, args: BackupArgs) -> Result<Exit, 
     };
     let quiet = session.global.quiet || session.global.json;
     let mut reports = Vec::new();
+    let mut left_out = false;
     for job in jobs {
         if session.stop.requested() {
+            left_out = true;
             break;
         }
         let every: Vec<usize> = (0..job.destinations.len()).collect();
@@ -39,15 +41,16 @@ pub(super) async fn backup(session: &Session, args: BackupArgs) -> Result<Exit, 
     if session.global.json {
         ui::document(&json!({ "runs": reports }));
     }
-    Ok(exit_of_all(&reports, session.stop.requested()))
+    Ok(exit_of_all(&reports, left_out))
 }
 
-/// One failed among others is partial; alone, or all of them, it is a failure.
-fn exit_of_all(reports: &[RunReport], interrupted: bool) -> Exit {
-    if interrupted {
+/// One failed among others is partial; alone, or all of them, it is a failure. A signal that came
+/// too late to stop anything changes nothing.
+fn exit_of_all(reports: &[RunReport], left_out: bool) -> Exit {
+    let exits: Vec<Exit> = reports.iter().map(RunReport::exit).collect();
+    if left_out || exits.contains(&Exit::Interrupted) {
         return Exit::Interrupted;
     }
-    let exits: Vec<Exit> = reports.iter().map(RunReport::exit).collect();
     match exits.as_slice() {
         [one] => *one,
         many if many.iter().all(|exit| *exit == Exit::Ok) => Exit::Ok,
