@@ -23,7 +23,7 @@ pub(super) fn prove(
     match run(connection, pragma, None) {
         Ok(problems) => judge(path, pragma, &problems, ""),
         Err(error) if missing_collation(&error).is_some() => {
-            without_collations(connection, path, depth)
+            without_collations(connection, path, depth, pragma)
         }
         Err(error) => Err(failure(path, &error)),
     }
@@ -36,6 +36,7 @@ fn without_collations(
     connection: &Connection,
     path: &Path,
     depth: CheckDepth,
+    pragma: &str,
 ) -> Result<Check, SourceError> {
     let fail = |error: &rusqlite::Error| failure(path, error);
     let tables: Vec<String> = connection
@@ -65,7 +66,7 @@ fn without_collations(
                         partly.join(", ")
                     )
                 };
-                return judge(path, "integrity_check", &problems, &note);
+                return judge(path, pragma, &problems, &note);
             }
             Err(error) => {
                 let name = missing_collation(&error).ok_or_else(|| fail(&error))?;
@@ -121,5 +122,6 @@ fn judge(path: &Path, pragma: &str, problems: &[String], note: &str) -> Result<C
         path.display(),
         named.join("; ")
     );
-    Err(SourceError::damaged(why))
+    Err(SourceError::damaged(why)
+        .hint("where only indexes are named, REINDEX repairs them; otherwise restore a backup"))
 }
