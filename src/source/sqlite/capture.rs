@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use jiff::Timestamp;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -13,6 +14,11 @@ use super::integrity;
 use crate::clock;
 use crate::value::format_bytes;
 
+/// Pages copied between two looks at the stop signal.
+const PAGES: std::ffi::c_int = 1000;
+/// How often a source that was opened by its application meanwhile is taken anew.
+const ATTEMPTS: u32 = 3;
+
 /// Copies, sanitises, proves. Blocking.
 pub(super) fn capture(
     config: &SqliteConfig,
@@ -23,29 +29,31 @@ pub(super) fn capture(
     let scratch = Scratch::new(scratch).map_err(|error| {
         SourceError::io(scratch, &error).hint("set scratch_dir to a writable folder")
     })?;
-    let captured_at = clock::now();
-    let opened = connection::open(&config.path, config.busy_timeout.0, stop)?;
-    let mut facts = describe(config, &opened, header)?;
     let mut copy = scratch.path("copy.db");
-    let method = copy_into(config, &opened, &copy).map_err(|error| roomy(error, &copy, header))?;
-    facts.insert("method".into(), method.into());
-    opened.still_immutable()?;
-    let wal_included = opened.wal_included;
-    drop(opened);
+    let Taken {
+        captured_at,
+        mut facts,
+        wal_included,
+    } = take(config, header, &copy, stop)?;
 
-    if config.sanitises() {
+    if config.sanitises() || lacks_page_size(config, &copy, stop)? {
         let clean = scratch.path("clean.db");
         sanitise(config, &copy, &clean, stop).map_err(|error| roomy(error, &clean, header))?;
         fs::remove_file(&copy).map_err(|error| SourceError::io(&copy, &error))?;
         copy = clean;
+    }
+    if config.sanitises() {
         facts.insert("sanitised".into(), true.into());
     }
 
     let proved = connection::open_own(&copy, stop)?;
     let check = integrity::prove(&proved, &copy, config.check)
         .map_err(|error| in_source(error, &copy, &config.path))?;
-    let pages: i64 = pragma(&proved, "page_count", &copy)?;
-    facts.insert("page_count".into(), pages.into());
+    for name in ["page_size", "page_count"] {
+        let value: i64 =
+            pragma(&proved, name).map_err(|error| connection::failure(&copy, &error))?;
+        facts.insert(name.into(), value.into());
+    }
     drop(proved);
 
     let file = File::open(&copy).map_err(|error| SourceError::io(&copy, &error))?;
@@ -82,33 +90,78 @@ pub(super) fn capture(
     })
 }
 
-fn describe(config: &SqliteConfig, opened: &Opened, header: Header) -> Result<Facts, SourceError> {
-    let source = &opened.connection;
-    let path = &config.path;
-    let mut facts = Facts::new();
-    for name in ["page_size", "user_version", "application_id", "auto_vacuum"] {
-        facts.insert(name.into(), pragma::<i64>(source, name, path)?.into());
+/// What is known of a copy when it was taken.
+struct Taken {
+    captured_at: Timestamp,
+    facts: Facts,
+    wal_included: bool,
+}
+
+/// Copies the source. A database that was closed when it was opened here, and opened by its
+/// application while it was read, is taken anew beside it.
+fn take(
+    config: &SqliteConfig,
+    header: Header,
+    copy: &Path,
+    stop: &Stop,
+) -> Result<Taken, SourceError> {
+    let mut attempts = 1;
+    loop {
+        match take_once(config, header, copy, stop) {
+            Err(error) if error.kind == SourceErrorKind::Changed && attempts < ATTEMPTS => {
+                attempts += 1;
+                fs::remove_file(copy).map_err(|error| SourceError::io(copy, &error))?;
+            }
+            other => return other,
+        }
     }
-    facts.insert(
-        "encoding".into(),
-        pragma::<String>(source, "encoding", path)?.into(),
-    );
+}
+
+fn take_once(
+    config: &SqliteConfig,
+    header: Header,
+    copy: &Path,
+    stop: &Stop,
+) -> Result<Taken, SourceError> {
+    let captured_at = clock::now();
+    let opened = connection::open(&config.path, header, config.busy_timeout.0, stop)?;
+    let mut facts = describe(config, &opened, header)?;
+    let method =
+        copy_into(config, &opened, copy, stop).map_err(|error| roomy(error, copy, header))?;
+    facts.insert("method".into(), method.into());
+    opened.still_immutable()?;
+    Ok(Taken {
+        captured_at,
+        facts,
+        wal_included: opened.wal_included,
+    })
+}
+
+fn describe(config: &SqliteConfig, opened: &Opened, header: Header) -> Result<Facts, SourceError> {
+    let path = &config.path;
+    let fail = |error: rusqlite::Error| connection::failure(path, &error);
+    let mut facts = Facts::new();
+    let page_size: i64 = opened
+        .patiently(|source| pragma(source, "page_size"))
+        .map_err(fail)?;
+    opened.last_page_is_whole(path, u64::try_from(page_size).unwrap_or(0))?;
+    for name in ["user_version", "application_id", "auto_vacuum"] {
+        let value: i64 = opened
+            .patiently(|source| pragma(source, name))
+            .map_err(fail)?;
+        facts.insert(name.into(), value.into());
+    }
+    let encoding: String = opened
+        .patiently(|source| pragma(source, "encoding"))
+        .map_err(fail)?;
+    facts.insert("encoding".into(), encoding.into());
     facts.insert("journal_mode".into(), header.journal_mode.into());
     facts.insert("wal_included".into(), opened.wal_included.into());
-    if let Some(size) = config.page_size {
-        facts.insert("page_size".into(), size.0.into());
-    }
     Ok(facts)
 }
 
-fn pragma<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    name: &str,
-    path: &Path,
-) -> Result<T, SourceError> {
-    connection
-        .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-        .map_err(|error| connection::failure(path, &error))
+fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+    connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
 }
 
 /// Answers with how it was done.
@@ -116,15 +169,13 @@ fn copy_into(
     config: &SqliteConfig,
     opened: &Opened,
     copy: &Path,
+    stop: &Stop,
 ) -> Result<&'static str, SourceError> {
-    match vacuum_into(
-        &opened.connection,
-        copy,
-        config.page_size.map(|size| size.0),
-    ) {
+    let page_size = config.page_size.map(|size| size.0);
+    match opened.patiently(|source| vacuum_into(source, copy, page_size)) {
         Ok(()) => Ok("vacuum into"),
         Err(error) if integrity::missing_collation(&error).is_some() => {
-            backup_pages(config, opened, copy).map(|()| "backup api")
+            backup_pages(config, opened, copy, stop).map(|()| "backup api")
         }
         Err(error) => Err(connection::failure(&config.path, &error)),
     }
@@ -145,38 +196,45 @@ fn vacuum_into(source: &Connection, copy: &Path, page_size: Option<u64>) -> rusq
     result.map(|_| ())
 }
 
-/// Copies page by page: needs no collation, and keeps free pages. All pages in one step, because
-/// every commit of another process starts a stepwise backup anew.
-fn backup_pages(config: &SqliteConfig, opened: &Opened, copy: &Path) -> Result<(), SourceError> {
-    let fail = |error: &rusqlite::Error| connection::failure(&config.path, error);
-    let mut target = Connection::open(copy).map_err(|error| fail(&error))?;
+/// Copies page by page: needs no collation, and keeps free pages. The read transaction holds one
+/// state of the source; without it every commit of another process would start the copy anew.
+fn backup_pages(
+    config: &SqliteConfig,
+    opened: &Opened,
+    copy: &Path,
+    stop: &Stop,
+) -> Result<(), SourceError> {
+    let fail = |error: rusqlite::Error| connection::failure(&config.path, &error);
+    let mut target = Connection::open(copy).map_err(fail)?;
     target
         .pragma_update(None, "synchronous", "OFF")
-        .map_err(|error| fail(&error))?;
-    let backup = Backup::new(&opened.connection, &mut target).map_err(|error| fail(&error))?;
-    let ended = std::time::Instant::now() + config.busy_timeout.0;
-    loop {
-        match backup.step(-1).map_err(|error| fail(&error))? {
-            StepResult::Done => break,
-            _ if std::time::Instant::now() < ended => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            _ => {
-                return Err(SourceError::new(
-                    SourceErrorKind::Other,
-                    format!(
-                        "{}: a writer held its lock longer than busy_timeout",
-                        config.path.display()
-                    ),
-                ));
-            }
+        .map_err(fail)?;
+    let snapshot = opened.connection.unchecked_transaction().map_err(fail)?;
+    opened
+        .patiently(|source| source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
+        .map_err(fail)?;
+    let backup = Backup::new(&snapshot, &mut target).map_err(fail)?;
+    // Both ends are ours by now: it is never busy.
+    while backup.step(PAGES).map_err(fail)? == StepResult::More {
+        if stop.requested() {
+            return Err(SourceError::stopped());
         }
     }
     drop(backup);
     // The copied header still says "write-ahead log", which nobody should need to open the copy.
     target
         .query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))
-        .map_err(|error| fail(&error))
+        .map_err(fail)
+}
+
+/// The backup API and an immutable source keep the source's page size, whatever was asked for.
+fn lacks_page_size(config: &SqliteConfig, copy: &Path, stop: &Stop) -> Result<bool, SourceError> {
+    let Some(wanted) = config.page_size else {
+        return Ok(false);
+    };
+    let has: i64 = pragma(&connection::open_own(copy, stop)?, "page_size")
+        .map_err(|error| connection::failure(copy, &error))?;
+    Ok(u64::try_from(has) != Ok(wanted.0))
 }
 
 /// Drops what shall not be saved and compacts what is left into `clean`.
@@ -200,10 +258,15 @@ fn sanitise(
     prepare(&mut target).map_err(|error| connection::failure(copy, &error))?;
     let change = |key: &str, error: &rusqlite::Error| {
         let failure = connection::failure(copy, error);
-        if failure.kind == SourceErrorKind::Stopped {
+        if matches!(
+            failure.kind,
+            SourceErrorKind::Stopped | SourceErrorKind::Full
+        ) {
             return failure;
         }
-        SourceError::new(SourceErrorKind::Other, format!("source.{key}: {error}"))
+        SourceError::new(SourceErrorKind::Other, format!("source.{key}: {error}")).hint(
+            "it runs on the copy, after drop_triggers and drop_tables; the source is as it was",
+        )
     };
     let transaction = target
         .transaction()
@@ -222,7 +285,7 @@ fn sanitise(
     transaction
         .commit()
         .map_err(|error| change("sql", &error))?;
-    match vacuum_into(&target, clean, None) {
+    match vacuum_into(&target, clean, config.page_size.map(|size| size.0)) {
         Ok(()) => Ok(()),
         // What cannot be compacted is sanitised all the same.
         Err(error) if integrity::missing_collation(&error).is_some() => {
@@ -237,8 +300,10 @@ fn sanitise(
 
 /// One at a time, asked anew: dropping a virtual table takes its shadow tables along.
 fn drop_all(connection: &Connection, kind: &str, glob: &str) -> rusqlite::Result<()> {
+    // Virtual tables first (they have no root page): their shadow tables cannot be dropped alone.
     let find = "SELECT name FROM sqlite_schema \
-                WHERE type = ?1 AND name GLOB ?2 AND name NOT GLOB 'sqlite_*' LIMIT 1";
+                WHERE type = ?1 AND name GLOB ?2 AND name NOT GLOB 'sqlite_*' \
+                ORDER BY rootpage > 0 LIMIT 1";
     loop {
         let name: String = match connection.query_row(find, [kind, glob], |row| row.get(0)) {
             Ok(name) => name,

@@ -1,9 +1,9 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::super::{SourceError, SourceErrorKind, Stop};
 
@@ -11,6 +11,11 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Virtual machine steps between two looks at the stop signal. So few because one of them may copy
 /// a blob of many megabytes; a look costs next to nothing.
 const STEPS: std::ffi::c_int = 50;
+/// The longest wait for a lock inside SQLite, which does not look at the stop signal meanwhile.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// What to do about a damaged source.
+pub(super) const DAMAGED: &str = "do not overwrite older backups; look at the disk, then restore";
 
 /// What the first page says.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,14 @@ pub(super) struct Opened {
     pub wal_included: bool,
     /// Opened with `immutable=1`: main file and log as they must still be afterwards.
     immutable: Option<(PathBuf, Fingerprint)>,
+    patience: Patience,
+}
+
+/// How long to wait for a writer's lock, and what ends the wait.
+#[derive(Debug, Clone)]
+struct Patience {
+    busy: Duration,
+    stop: Stop,
 }
 
 type Fingerprint = (Option<FileMark>, Option<FileMark>);
@@ -48,7 +61,7 @@ pub(super) fn examine(path: &Path) -> Result<Header, SourceError> {
     })?;
     let refuse = |why: &str| SourceError::damaged(format!("{}: {why}", path.display()));
     if !found.is_file() {
-        return Err(refuse("is not a file"));
+        return Err(refuse("is not a file").hint("give the path of the database file itself"));
     }
     if found.len() == 0 {
         return Err(SourceError::new(
@@ -79,18 +92,32 @@ fn uid_hint() -> String {
 }
 
 /// Opens the database for reading without ever changing it, write-ahead log included.
-pub(super) fn open(path: &Path, busy: Duration, stop: &Stop) -> Result<Opened, SourceError> {
+pub(super) fn open(
+    path: &Path,
+    header: Header,
+    busy: Duration,
+    stop: &Stop,
+) -> Result<Opened, SourceError> {
     let wal = beside(path, "-wal");
+    let patience = Patience {
+        busy,
+        stop: stop.clone(),
+    };
+    // Nobody has it open. To join would leave a log and a -shm file behind that are ours, and an
+    // application that runs as another user could no longer open its own database.
+    if header.journal_mode == "wal" && !wal.exists() && !beside(path, "-shm").exists() {
+        return open_immutable(path, &wal, patience);
+    }
     let wal_included = fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
-    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let normal = Connection::open_with_flags(path, read_only)
-        .and_then(|connection| settle(connection, busy, stop));
+    let normal = Connection::open_with_flags(path, read_only())
+        .and_then(|connection| settle(connection, &patience));
     let error = match normal {
         Ok(connection) => {
             return Ok(Opened {
                 connection,
                 wal_included,
                 immutable: None,
+                patience,
             });
         }
         Err(error) => error,
@@ -112,31 +139,72 @@ pub(super) fn open(path: &Path, busy: Duration, stop: &Stop) -> Result<Opened, S
         )
         .hint("mount the folder writable, and run as the application's user"));
     }
-    // Without a log the main file is the whole database; nobody may open it for writing meanwhile,
-    // which `still_immutable` checks afterwards.
-    let mark = fingerprint(path, &wal);
-    let connection =
-        Connection::open_with_flags(immutable_uri(path), read_only | OpenFlags::SQLITE_OPEN_URI)
-            .and_then(|connection| settle(connection, busy, stop))
-            .map_err(|error| failure(path, &error))?;
+    open_immutable(path, &wal, patience)
+}
+
+fn read_only() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// Without a log the main file is the whole database; nobody may open it for writing meanwhile,
+/// which `still_immutable` checks afterwards.
+fn open_immutable(path: &Path, wal: &Path, patience: Patience) -> Result<Opened, SourceError> {
+    let mark = fingerprint(path, wal);
+    let flags = read_only() | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(immutable_uri(path), flags)
+        .and_then(|connection| settle(connection, &patience))
+        .map_err(|error| failure(path, &error))?;
     Ok(Opened {
         connection,
         wal_included: false,
         immutable: Some((path.to_owned(), mark)),
+        patience,
     })
 }
 
 /// Opens a file of our own that nothing else has open.
 pub(super) fn open_own(path: &Path, stop: &Stop) -> Result<Connection, SourceError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
-    Connection::open_with_flags(immutable_uri(path), flags)
-        .and_then(|connection| settle(connection, Duration::ZERO, stop))
-        .map_err(|error| failure(path, &error))
+    let patience = Patience {
+        busy: Duration::ZERO,
+        stop: stop.clone(),
+    };
+    Connection::open_with_flags(
+        immutable_uri(path),
+        read_only() | OpenFlags::SQLITE_OPEN_URI,
+    )
+    .and_then(|connection| settle(connection, &patience))
+    .map_err(|error| failure(path, &error))
 }
 
 impl Opened {
+    /// Does `work`, again and again while a writer holds its lock, until patience ends.
+    pub(super) fn patiently<T>(
+        &self,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.patience.with(&self.connection, work)
+    }
+
+    /// A file whose last page is cut: SQLite would take zeros for the rest of it.
+    pub(super) fn last_page_is_whole(
+        &self,
+        path: &Path,
+        page_size: u64,
+    ) -> Result<(), SourceError> {
+        let wal = beside(path, "-wal");
+        let rest = || fs::metadata(path).map_or(0, |found| found.len() % page_size.max(1));
+        let logged = || fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
+        // A checkpoint may be writing: it has a log, or is done at the second look.
+        if rest() == 0 || logged() || rest() == 0 {
+            return Ok(());
+        }
+        Err(SourceError::damaged(format!(
+            "{}: is truncated, its last page is not whole",
+            path.display()
+        ))
+        .hint(DAMAGED))
+    }
+
     /// After an immutable read: the files must be as they were.
     pub(super) fn still_immutable(&self) -> Result<(), SourceError> {
         let Some((path, mark)) = &self.immutable else {
@@ -157,11 +225,46 @@ impl Opened {
 }
 
 /// Sets the limits, and reads the schema: a lazy open has not touched the file yet.
-fn settle(mut connection: Connection, busy: Duration, stop: &Stop) -> rusqlite::Result<Connection> {
-    connection.busy_timeout(busy)?;
-    interruptible(&mut connection, stop)?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+fn settle(mut connection: Connection, patience: &Patience) -> rusqlite::Result<Connection> {
+    connection.busy_timeout(patience.busy.min(WAIT))?;
+    interruptible(&mut connection, &patience.stop)?;
+    patience.with(&connection, |connection| {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    })?;
     Ok(connection)
+}
+
+impl Patience {
+    fn with<T>(
+        &self,
+        connection: &Connection,
+        mut work: impl FnMut(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let started = Instant::now();
+        loop {
+            match work(connection) {
+                Err(error) if is_busy(&error) => {
+                    if self.stop.requested() {
+                        let interrupted = ffi::Error::new(ffi::SQLITE_INTERRUPT);
+                        return Err(rusqlite::Error::SqliteFailure(interrupted, None));
+                    }
+                    if started.elapsed() >= self.busy {
+                        return Err(error);
+                    }
+                    // Some refusals come at once, without SQLite's own wait.
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// Makes every statement end soon after the stop signal.
@@ -213,8 +316,7 @@ pub(super) fn failure(path: &Path, error: &rusqlite::Error) -> SourceError {
     let name = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            SourceError::damaged(format!("{name}: {said}"))
-                .hint("do not overwrite older backups; look at the disk, then restore")
+            SourceError::damaged(format!("{name}: {said}")).hint(DAMAGED)
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SourceError::new(
             SourceErrorKind::Other,

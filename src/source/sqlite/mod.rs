@@ -119,7 +119,12 @@ impl Engine for SqliteSource {
         let config = self.config.clone();
         let examined = blocking(move || {
             let header = connection::examine(&config.path)?;
-            let opened = connection::open(&config.path, config.busy_timeout.0, &Stop::default())?;
+            let opened = connection::open(
+                &config.path,
+                header,
+                config.busy_timeout.0,
+                &Stop::default(),
+            )?;
             Ok((
                 header,
                 opened.wal_included,
