@@ -257,6 +257,7 @@ async fn store(
 ) -> Result<bool, Error> {
     let job = work.job;
     let capture = Arc::new(capture);
+    let _discard = Discard(Arc::clone(&capture));
     let same = find_unchanged(work, &capture, &targets, &mut report.warnings).await?;
     let (known, fresh): (Vec<Target>, Vec<Target>) = targets
         .into_iter()
@@ -301,6 +302,18 @@ async fn store(
         }
     }
     Ok(gained)
+}
+
+/// Removes a capture's scratch folder when the run is done with it, also while a pass that was told
+/// to stop still holds the open file.
+struct Discard(Arc<Capture>);
+
+impl Drop for Discard {
+    fn drop(&mut self) {
+        if let Some(scratch) = &self.0.scratch {
+            scratch.remove();
+        }
+    }
 }
 
 async fn record_stored(record: &Record<'_>, sent: Sent, report: &mut RunReport) -> bool {

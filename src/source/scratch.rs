@@ -1,12 +1,16 @@
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 const PREFIX: &str = "lifeboat-scratch-";
-const LOCK: &str = "lock";
+/// What a folder is called until it is locked.
+const NEW: &str = "lifeboat-new-";
+/// A folder is new for an instant; one that is so for longer has lost its maker.
+const INSTANT: Duration = Duration::from_mins(1);
 
 /// A private folder (0700) for one run's plain copy, removed when dropped. A killed process
 /// leaves its folder behind; the next one finds its lock free and removes it.
@@ -24,10 +28,15 @@ impl Scratch {
     pub fn new(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         sweep(parent);
-        let dir = parent.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
-        fs::DirBuilder::new().mode(0o700).create(&dir)?;
-        let lock = hold(&dir).inspect_err(|_| {
-            let _ = fs::remove_dir_all(&dir);
+        let random = rand::random::<u64>();
+        // It gets its name when it is locked, so that a folder of that name without a lock has no
+        // owner any more.
+        let new = parent.join(format!("{NEW}{random:016x}"));
+        let dir = parent.join(format!("{PREFIX}{random:016x}"));
+        fs::DirBuilder::new().mode(0o700).create(&new)?;
+        let named = hold(&new).and_then(|lock| fs::rename(&new, &dir).map(|()| lock));
+        let lock = named.inspect_err(|_| {
+            let _ = fs::remove_dir_all(&new);
         })?;
         Ok(Self { dir, _lock: lock })
     }
@@ -36,22 +45,22 @@ impl Scratch {
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
-}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A folder that cannot be removed now is removed by the next run's sweep.
+    /// Removes the folder now, although files in it may still be open.
+    pub fn remove(&self) {
+        // What cannot be removed now is removed by the next run's sweep.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 fn hold(dir: &Path) -> io::Result<File> {
-    let lock = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(dir.join(LOCK))?;
+    let lock = File::open(dir)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     Ok(lock)
 }
@@ -61,9 +70,14 @@ fn sweep(parent: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // A folder without its lock file may be one that is being made right now.
-        if ours && entry.path().join(LOCK).exists() && hold(&entry.path()).is_ok() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let old = || {
+            let made = entry.metadata().and_then(|found| found.modified());
+            made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > INSTANT))
+        };
+        let ours = name.starts_with(PREFIX) || (name.starts_with(NEW) && old());
+        if ours && hold(&entry.path()).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
