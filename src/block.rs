@@ -64,7 +64,7 @@ impl Blocks {
 
 impl Block {
     /// All of it.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.map
     }
 
@@ -121,7 +121,7 @@ mod tests {
     fn a_buffer_is_used_again_when_its_last_reader_is_done() {
         let blocks = Blocks::of(4096);
         let mut block = blocks.take().unwrap();
-        block.as_mut()[..3].copy_from_slice(b"abc");
+        block.bytes_mut()[..3].copy_from_slice(b"abc");
         let first = block.freeze(3);
         let second = first.clone();
         drop(first);

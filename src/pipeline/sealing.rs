@@ -224,7 +224,7 @@ impl Fan {
             Some(filling) => filling,
             None => (self.blocks.take()?, 0),
         };
-        let room = &mut block.as_mut()[full..];
+        let room = &mut block.bytes_mut()[full..];
         let taken = bytes.len().min(room.len());
         room[..taken].copy_from_slice(&bytes[..taken]);
         let done = taken == room.len();

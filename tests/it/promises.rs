@@ -18,7 +18,7 @@ fn scene() -> Sandbox {
     sandbox.folder("store");
     sandbox.folder("scratch");
     database(&sandbox.path("app.db"), 50);
-    configure(&sandbox, r#"{ type: sqlite, path: app.db }"#, "zstd");
+    configure(&sandbox, "{ type: sqlite, path: app.db }", "zstd");
     sandbox
 }
 

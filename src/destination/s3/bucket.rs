@@ -83,7 +83,7 @@ impl Bucket {
     }
 
     /// Another time limit for one attempt.
-    pub fn time_limit(&self, attempt: Duration) -> config::Builder {
+    pub fn time_limit(attempt: Duration) -> config::Builder {
         config::Config::builder().timeout_config(client::time_limit(attempt))
     }
 

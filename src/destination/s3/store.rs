@@ -116,14 +116,10 @@ impl Store for S3Store {
                 return Err(StoreError::new(StoreErrorKind::Damaged, "read", key, why));
             }
         }
-        let length = answer
-            .content_length()
-            .and_then(|length| u64::try_from(length).ok());
         let download = Download {
             body: answer.body,
             key: key.to_owned(),
             place: bucket.place.clone(),
-            left: length,
             stall: bucket.limits.stall,
         };
         Ok(download.stream())
@@ -185,12 +181,12 @@ fn parse_range(given: &str) -> Option<(u64, u64)> {
     Some((first.parse().ok()?, last.parse().ok()?))
 }
 
-/// A body on its way down.
+/// A body on its way down. One that is shorter than the store said ends in an error of the
+/// connection.
 struct Download {
     body: SdkStream,
     key: String,
     place: String,
-    left: Option<u64>,
     stall: Duration,
 }
 
@@ -198,41 +194,15 @@ impl Download {
     fn stream(self) -> ByteStream {
         stream::unfold(Some(self), |state| async {
             let mut download = state?;
-            let broke = |why: String| {
-                Err(StoreError::new(
-                    StoreErrorKind::Unreachable,
-                    "read",
-                    &download.key,
-                    why,
-                ))
+            let why = match tokio::time::timeout(download.stall, download.body.next()).await {
+                Ok(Some(Ok(chunk))) => return Some((Ok(chunk), Some(download))),
+                Ok(None) => return None,
+                Ok(Some(Err(_))) => "the connection broke".to_owned(),
+                Err(_) => format!("no bytes for {} s", download.stall.as_secs()),
             };
-            match tokio::time::timeout(download.stall, download.body.next()).await {
-                Ok(Some(Ok(chunk))) => {
-                    let left = download
-                        .left
-                        .map(|left| left.checked_sub(chunk.len() as u64));
-                    if left == Some(None) {
-                        let why = format!("{} sent more than it said", download.place);
-                        let kind = StoreErrorKind::Damaged;
-                        return Some((
-                            Err(StoreError::new(kind, "read", &download.key, why)),
-                            None,
-                        ));
-                    }
-                    download.left = left.flatten();
-                    Some((Ok(chunk), Some(download)))
-                }
-                Ok(None) if download.left.unwrap_or(0) == 0 => None,
-                Ok(Some(Err(_)) | None) => Some((
-                    broke(format!("{}: the connection broke", download.place)),
-                    None,
-                )),
-                Err(_) => {
-                    let seconds = download.stall.as_secs();
-                    let why = format!("{}: no bytes for {seconds} s", download.place);
-                    Some((broke(why), None))
-                }
-            }
+            let why = format!("{}: {why}", download.place);
+            let kind = StoreErrorKind::Unreachable;
+            Some((Err(StoreError::new(kind, "read", download.key, why)), None))
         })
         .boxed()
     }
