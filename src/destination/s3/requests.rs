@@ -2,8 +2,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
-use super::bucket::Bucket;
-use super::bucket::{OWNER, Watch};
+use super::bucket::{Bucket, OWNER, Watch};
 use super::error::Failure;
 use super::extras::Extras;
 use super::parts;
