@@ -99,6 +99,18 @@ fn a_truncated_database_fails_wherever_it_was_cut() {
 }
 
 #[test]
+fn bytes_behind_the_last_page_are_no_damage() {
+    let home = home_with_history();
+    let mut file = File::options()
+        .append(true)
+        .open(home.path("app.db"))
+        .unwrap();
+    file.write_all(b"not mine").unwrap();
+    home.backup();
+    home.run(&["verify", "app"]).exits(0);
+}
+
+#[test]
 fn a_page_of_noise_fails() {
     let home = home_with_history();
     add_rows(&open_existing(&home.path("app.db")), 3000);

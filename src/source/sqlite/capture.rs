@@ -141,10 +141,7 @@ fn describe(config: &SqliteConfig, opened: &Opened, header: Header) -> Result<Fa
     let path = &config.path;
     let fail = |error: rusqlite::Error| connection::failure(path, &error);
     let mut facts = Facts::new();
-    let page_size: i64 = opened
-        .patiently(|source| pragma(source, "page_size"))
-        .map_err(fail)?;
-    connection::last_page_is_whole(path, u64::try_from(page_size).unwrap_or(0))?;
+    opened.last_page_is_whole(path)?;
     for name in ["user_version", "application_id", "auto_vacuum"] {
         let value: i64 = opened
             .patiently(|source| pragma(source, name))

@@ -185,6 +185,32 @@ impl Opened {
         self.patience.with(&self.connection, work)
     }
 
+    /// A file whose last page is cut: SQLite would take zeros for the rest of it.
+    pub(super) fn last_page_is_whole(&self, path: &Path) -> Result<(), SourceError> {
+        let wal = beside(path, "-wal");
+        let short = || -> rusqlite::Result<bool> {
+            let pragma = |name: &str| {
+                self.patiently(|source| {
+                    source.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0))
+                })
+            };
+            let wanted = pragma("page_size")? * pragma("page_count")?;
+            let found = fs::metadata(path).map_or(u64::MAX, |found| found.len());
+            let logged = fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
+            Ok(!logged && found < u64::try_from(wanted).unwrap_or(0))
+        };
+        // Twice, because a writer may have changed the size between two of the questions.
+        let twice = short().and_then(|once| Ok(once && short()?));
+        if !twice.map_err(|error| failure(path, &error))? {
+            return Ok(());
+        }
+        Err(SourceError::damaged(format!(
+            "{}: is truncated, its last page is not whole",
+            path.display()
+        ))
+        .hint(DAMAGED))
+    }
+
     /// After an immutable read: the files must be as they were.
     pub(super) fn still_immutable(&self) -> Result<(), SourceError> {
         let Some((path, mark)) = &self.immutable else {
@@ -202,22 +228,6 @@ impl Opened {
         )
         .hint("mount the folder writable, so that SQLite can take part in its locking"))
     }
-}
-
-/// A file whose last page is cut: SQLite would take zeros for the rest of it.
-pub(super) fn last_page_is_whole(path: &Path, page_size: u64) -> Result<(), SourceError> {
-    let wal = beside(path, "-wal");
-    let rest = || fs::metadata(path).map_or(0, |found| found.len() % page_size.max(1));
-    let logged = || fs::metadata(&wal).is_ok_and(|found| found.len() > 0);
-    // A checkpoint may be writing: it has a log, or is done at the second look.
-    if rest() == 0 || logged() || rest() == 0 {
-        return Ok(());
-    }
-    Err(SourceError::damaged(format!(
-        "{}: is truncated, its last page is not whole",
-        path.display()
-    ))
-    .hint(DAMAGED))
 }
 
 /// Sets the limits, and reads the schema: a lazy open has not touched the file yet.
