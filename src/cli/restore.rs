@@ -19,6 +19,12 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Result<Exit
     let found = session.places(Some(&args.job)).await?;
     let place = &found.places[0];
     let id = wanted_id(&args.id)?;
+    // Asked first: where there is data, a store that is away or a database in use is no failure.
+    if args.if_empty
+        && let Some(to) = filled_target(place, &args).await?
+    {
+        return Ok(left_alone(session, place, &to));
+    }
     let (shelves, _) = place.shelves().await?;
     let (shelf, id) = show::pick(place, &shelves, id.as_ref(), args.at)?;
     let (mut manifest, mut problem) = match show::read(shelf, &place.series, &id).await {
@@ -38,13 +44,9 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Result<Exit
             Ok(manifest) => {
                 let to = match &target {
                     Some(to) => PathBuf::clone(to),
-                    None => {
-                        let to = choose_target(place, &args, &manifest).await?;
-                        if args.if_empty && has_data(&to) {
-                            return Ok(left_alone(session, place, shelf, &manifest, &to));
-                        }
-                        target.insert(to).clone()
-                    }
+                    None => target
+                        .insert(choose_target(place, &args, &manifest).await?)
+                        .clone(),
                 };
                 let work = pipeline::restore(
                     &shelf.destination,
@@ -144,24 +146,32 @@ async fn choose_target(
     }
 }
 
-fn has_data(to: &Path) -> bool {
-    std::fs::metadata(to).is_ok_and(|found| found.len() > 0)
+/// The target, where it holds data already.
+async fn filled_target(place: &Place, args: &RestoreArgs) -> Result<Option<PathBuf>, Error> {
+    let to = match (&args.to, &place.job) {
+        (Some(to), _) => to.clone(),
+        (None, None) => return Ok(None),
+        (None, Some(job)) => {
+            let any = BackupFacts {
+                version: None,
+                facts: &source::Facts::new(),
+            };
+            let home = job.engine.home(&any, true).await;
+            home.map_err(|error| error.at(&place.series))?
+        }
+    };
+    let filled = std::fs::metadata(&to).is_ok_and(|found| found.len() > 0);
+    Ok(filled.then_some(to))
 }
 
-fn left_alone(
-    session: &Session,
-    place: &Place,
-    shelf: &Shelf,
-    manifest: &Manifest,
-    to: &Path,
-) -> Exit {
+fn left_alone(session: &Session, place: &Place, to: &Path) -> Exit {
     let why = "there is data at the target already";
     if session.global.json {
         ui::document(&json!({
-            "destination": shelf.destination.name(),
+            "destination": null,
             "series": place.series,
-            "id": manifest.id,
-            "captured_at": manifest.captured_at,
+            "id": null,
+            "captured_at": null,
             "to": to,
             "bytes": 0,
             "verified": false,

@@ -88,10 +88,10 @@ fn target_folder(to: &Path) -> Result<PathBuf, Error> {
     };
     match fs::metadata(&folder) {
         Ok(found) if found.is_dir() => Ok(folder),
-        Ok(_) => Err(Error::failed(
-            folder.display().to_string(),
-            "is not a folder",
-        )),
+        Ok(_) => Err(
+            Error::failed(folder.display().to_string(), "is not a folder")
+                .hint("give a file in a folder that is there"),
+        ),
         Err(error) => Err(
             Error::failed(folder.display().to_string(), io_reason(&error))
                 .hint("create the folder, or mount the volume that holds it"),
