@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -172,9 +173,23 @@ pub async fn manifest(
     series: &str,
     id: &Id,
 ) -> Result<Manifest, ReadError> {
+    stored_manifest(destination, series, id)
+        .await
+        .map(|(manifest, _)| manifest)
+}
+
+/// One manifest, read and checked, and the bytes it is stored as.
+///
+/// # Errors
+/// As [`manifest`].
+pub async fn stored_manifest(
+    destination: &Destination,
+    series: &str,
+    id: &Id,
+) -> Result<(Manifest, Bytes), ReadError> {
     let key = manifest::manifest_key(series, id);
     match destination.read_small(&key, manifest::LIMIT).await {
-        Ok(json) => Ok(Manifest::parse(&json, series, id)?),
+        Ok(json) => Ok((Manifest::parse(&json, series, id)?, json)),
         Err(error) if error.kind == StoreErrorKind::Damaged => {
             Err(ManifestError::Garbage(error.why).into())
         }

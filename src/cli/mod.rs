@@ -94,13 +94,17 @@ fn usage(error: &clap::Error) -> Exit {
         // A closed pipe is nobody's problem.
         let _ = error.print();
     } else {
-        let rendered = error.render().to_string();
-        let why = rendered
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ");
-        ui::document(&Error::usage("command line", why).document());
+        ui::document(&in_words(&error.render().to_string()).document());
     }
     if asked { Exit::Ok } else { Exit::Usage }
+}
+
+/// What the parser prints for people, as an error of ours.
+fn in_words(rendered: &str) -> Error {
+    let said = rendered.lines().map(str::trim);
+    let why: Vec<&str> = said.clone().take_while(|line| !line.is_empty()).collect();
+    let why = why.join(" ");
+    let tip = said.clone().find_map(|line| line.strip_prefix("tip: "));
+    Error::usage("command line", why.trim_start_matches("error: "))
+        .hint(tip.unwrap_or("see `lifeboat --help`"))
 }

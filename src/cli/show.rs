@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::args::ShowArgs;
 use super::places::{Place, Shelf, wanted_id};
 use super::session::Session;
@@ -16,9 +18,9 @@ pub(super) async fn show(session: &Session, args: ShowArgs) -> Result<Exit, Erro
     let id = wanted_id(&args.id)?;
     let (shelves, _) = place.shelves().await?;
     let (shelf, id) = pick(place, &shelves, id.as_ref(), None)?;
-    let manifest = read(shelf, &place.series, &id).await?;
+    let (manifest, stored) = read_stored(shelf, &place.series, &id).await?;
     if session.global.json {
-        ui::document(&manifest);
+        ui::line(String::from_utf8_lossy(&stored).trim_end());
     } else {
         print(shelf.destination.address(), &manifest);
     }
@@ -86,9 +88,16 @@ pub(super) fn pick<'a>(
 
 /// Reads one manifest, in words when it fails.
 pub(super) async fn read(shelf: &Shelf, series: &str, id: &Id) -> Result<Manifest, Error> {
+    read_stored(shelf, series, id)
+        .await
+        .map(|(manifest, _)| manifest)
+}
+
+/// The same, with its bytes: a later version may have put more in than is understood here.
+async fn read_stored(shelf: &Shelf, series: &str, id: &Id) -> Result<(Manifest, Bytes), Error> {
     let what = format!("{id} in {}", shelf.destination.name());
-    match catalog::manifest(&shelf.destination, series, id).await {
-        Ok(manifest) => Ok(manifest),
+    match catalog::stored_manifest(&shelf.destination, series, id).await {
+        Ok(both) => Ok(both),
         Err(ReadError::Manifest(why @ ManifestError::Format(_))) => {
             Err(Error::failed(what, format!("its manifest {why}"))
                 .hint("use a newer version of Lifeboat"))
