@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Job;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, ReadError};
 use crate::clock;
-use crate::destination::{Depth, Destination, Object, StoreError};
+use crate::destination::{Depth, Destination, Object, StoreError, StoreErrorKind};
 use crate::error::Error;
 use crate::manifest::{Id, data_prefix, manifest_key};
 use crate::retention::{self, Candidate, Plan, Policy};
+use crate::seal;
 use crate::source;
 
 /// Data without a manifest is left by a run that died between the two. When it is older than this,
@@ -210,10 +211,17 @@ impl Planned {
             .map(|backup| &backup.id)
             .collect();
         for id in ids.found.keys().filter(|id| !known.contains(id)) {
-            let manifest = catalog::manifest(&self.destination, &self.series, id)
-                .await
-                .map_err(|error| Error::failed(name, format!("the manifest of {id}: {error}")))?;
-            named.insert(manifest.key);
+            match catalog::manifest(&self.destination, &self.series, id).await {
+                Ok(manifest) => {
+                    named.insert(manifest.key);
+                }
+                // Pruned by another process since the list: it names nothing any more.
+                Err(ReadError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
+                Err(error) => {
+                    let why = format!("the manifest of {id}: {error}");
+                    return Err(Error::failed(name, why));
+                }
+            }
         }
         Ok(named)
     }
@@ -223,10 +231,10 @@ impl Planned {
 fn data_id(series: &str, key: &str) -> Option<Id> {
     let name = key.strip_prefix(&data_prefix(series))?;
     let (id, extension) = name.split_once('.')?;
-    let engine = extension.split('.').next()?;
-    let known = source::FORMATS
-        .iter()
-        .any(|format| format.extension() == engine);
+    let known = source::FORMATS.iter().any(|format| {
+        let sealed = extension.strip_prefix(format.extension());
+        sealed.is_some_and(seal::is_extension)
+    });
     known.then(|| id.parse().ok())?
 }
 

@@ -146,6 +146,11 @@ impl Step {
     }
 }
 
+/// Whether `text` is what [`Seal::extension`] can answer.
+pub fn is_extension(text: &str) -> bool {
+    matches!(text, "" | ".zst" | ".gz")
+}
+
 /// Undoes the recorded steps: what is read is the plain data.
 ///
 /// # Errors

@@ -151,3 +151,13 @@ fn a_step_of_a_later_version_is_named() {
     assert_eq!(error.kind(), io::ErrorKind::Unsupported);
     assert!(error.to_string().contains("brotli"));
 }
+
+#[test]
+fn every_extension_of_a_seal_is_known_as_one_and_no_other_is() {
+    for seal in [vec![], vec![Step::Zstd(3)], vec![Step::Gzip(6)]] {
+        assert!(is_extension(&Seal(seal).extension()));
+    }
+    for other in [".mine", ".zst.mine", "zst", ".zst.zst"] {
+        assert!(!is_extension(other), "{other}");
+    }
+}
