@@ -16,7 +16,7 @@ use crate::draft::Draft;
 use crate::error::io_reason;
 use crate::manifest::{Check, Manifest, Sum};
 use crate::seal::{self, DigestReader, Sha256};
-use crate::source::{self, Format, Scratch, SourceError, SourceErrorKind, Stop, Verifier};
+use crate::source::{self, Facts, Format, Scratch, SourceError, SourceErrorKind, Stop, Verifier};
 use crate::value::format_bytes;
 
 const BLOCK: usize = 1 << 20;
@@ -192,7 +192,7 @@ fn unseal_and_prove(
     if checks.iter().any(|check| !check.ok) {
         return Err(FetchError::Damaged(checks));
     }
-    match pass.prove(format, stop) {
+    match pass.prove(format, &manifest.engine.facts, stop) {
         Ok(made) => {
             checks.extend(made);
             Ok(checks)
@@ -235,7 +235,12 @@ impl Pass {
         Ok(())
     }
 
-    fn prove(self, format: &dyn Format, stop: &Stop) -> Result<Vec<Check>, SourceError> {
+    fn prove(
+        self,
+        format: &dyn Format,
+        facts: &Facts,
+        stop: &Stop,
+    ) -> Result<Vec<Check>, SourceError> {
         if let Some(Output { path, file, .. }) = &self.output {
             file.sync_all()
                 .map_err(|error| SourceError::io(path, &error))?;
@@ -243,7 +248,7 @@ impl Pass {
         match (self.damage, self.verifier, &self.output) {
             (Some(error), _, _) => Err(error),
             (None, Some(verifier), _) => verifier.finish().map(|proof| proof.checks),
-            (None, None, Some(output)) => format.verify_file(&output.path, stop),
+            (None, None, Some(output)) => format.verify_file(&output.path, facts, stop),
             (None, None, None) => Ok(Vec::new()),
         }
     }

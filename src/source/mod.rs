@@ -182,11 +182,16 @@ pub trait Format: std::fmt::Debug + Send + Sync {
     /// A verifier that reads the data forwards once, where the format allows it.
     fn forward(&self) -> Option<Box<dyn Verifier>>;
 
-    /// Proves a file. Blocking.
+    /// Proves a file, as deep as its backup was proved; `facts` are the manifest's. Blocking.
     ///
     /// # Errors
     /// [`SourceErrorKind::Damaged`] when it is not a whole and good one.
-    fn verify_file(&self, path: &Path, stop: &Stop) -> Result<Vec<Check>, SourceError>;
+    fn verify_file(
+        &self,
+        path: &Path,
+        facts: &Facts,
+        stop: &Stop,
+    ) -> Result<Vec<Check>, SourceError>;
 
     /// Whether `path` is held by a running process, with the reason. Blocking.
     fn in_use(&self, path: &Path) -> Result<Option<String>, SourceError>;

@@ -183,7 +183,11 @@ async fn a_capture_is_the_dump_and_asks_for_no_save() {
         .expect("it was replaced, not changed");
     assert_eq!(role, Role::Standalone);
     RedisFormat
-        .verify_file(&server.dump_path(), &Stop::default())
+        .verify_file(
+            &server.dump_path(),
+            &lifeboat::manifest::Facts::new(),
+            &Stop::default(),
+        )
         .expect("the new one is whole");
 
     source.inspect().await;

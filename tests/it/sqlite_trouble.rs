@@ -154,6 +154,18 @@ fn an_index_that_misses_rows_fails() {
 }
 
 #[test]
+fn what_was_saved_by_the_quick_check_comes_back_by_the_quick_check() {
+    let home = home_with_history();
+    break_index(&open_existing(&home.path("app.db")));
+    home.configure(", check: quick", "");
+    home.backup();
+    home.run(&["verify", "app"]).exits(0);
+    let to = home.path("back.db");
+    home.run(&["restore", "app", "--to", to.to_str().unwrap()])
+        .exits(0);
+}
+
+#[test]
 fn a_writer_that_holds_its_lock_is_waited_for_and_then_named() {
     let home = home_with_history();
     home.configure(", busy_timeout: 200ms", "");

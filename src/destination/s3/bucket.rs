@@ -1,19 +1,18 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
 };
-use aws_sdk_s3::config::{self, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::types::{ServerSideEncryption as Sse, StorageClass};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use super::client::{self, Connection};
+use super::client::Connection;
 use super::config::{S3Config, ServerSideEncryption};
 use super::error::Failure;
 use super::extras::Manners;
@@ -80,11 +79,6 @@ impl Bucket {
     /// The object's name in the bucket.
     pub fn full(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
-    }
-
-    /// Another time limit for one attempt.
-    pub fn time_limit(attempt: Duration) -> config::Builder {
-        config::Config::builder().timeout_config(client::time_limit(attempt))
     }
 
     /// The token in the object's metadata; `None` when there is no object, or one of another's.

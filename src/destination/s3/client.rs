@@ -120,10 +120,15 @@ fn base(http: SharedHttpClient, limits: &S3Limits) -> Builder {
 }
 
 /// The time limit of one attempt; the connector knows the one for connecting.
-pub(super) fn time_limit(attempt: Duration) -> TimeoutConfig {
+fn time_limit(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_attempt_timeout(attempt)
         .build()
+}
+
+/// Another time limit than the usual one, for one request.
+pub(super) fn within(attempt: Duration) -> Builder {
+    Builder::new().timeout_config(time_limit(attempt))
 }
 
 /// Without an endpoint the instance is asked too: other stores take any region.

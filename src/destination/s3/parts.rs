@@ -1,15 +1,16 @@
+use std::io;
+
 use aws_smithy_types::base64;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 
 use super::config::SMALLEST_PART;
+use crate::block::{Block, Blocks};
 use crate::destination::{Body, BrokenOff};
 
 /// The parts that an upload of the expected size is cut into at most. S3 allows 10,000; the rest
 /// is a margin.
 const PLANNED_PARTS: u64 = 9_000;
-/// What a buffer begins with when nothing is known of the body's size.
-const FIRST_ROOM: usize = 64 << 10;
 const MIB: u64 = 1 << 20;
 
 /// The part size for a body: the configured one, grown as far as the number of parts asks for.
@@ -22,15 +23,15 @@ pub(super) fn part_size(configured: Option<u64>, expected: Option<u64>) -> usize
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-/// Cuts a body into parts, each in one buffer. Buffers come back and are used again, so that an
-/// upload takes memory for its parts in flight and no more.
+/// Cuts a body into parts, each in one buffer. A buffer is used again when its part was sent, so
+/// that an upload takes memory for its parts in flight and no more.
 pub(super) struct Cutter {
     body: Body,
     size: usize,
-    filling: BytesMut,
+    blocks: Blocks,
+    filling: Option<(Block, usize)>,
     carry: Bytes,
     ended: bool,
-    spare: Vec<BytesMut>,
 }
 
 /// One part of a body.
@@ -40,20 +41,22 @@ pub(super) struct Part {
     pub last: bool,
 }
 
+/// Why there is no next part.
+#[derive(Debug)]
+pub(super) enum NoPart {
+    BrokenOff(BrokenOff),
+    NoMemory(io::Error),
+}
+
 impl Cutter {
     pub fn new(body: Body, size: usize) -> Self {
-        let expected = body
-            .expected()
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        let room = expected.unwrap_or(FIRST_ROOM).clamp(1, size);
-        let filling = BytesMut::with_capacity(room);
         Self {
             body,
             size,
-            filling,
+            blocks: Blocks::of(size),
+            filling: None,
             carry: Bytes::new(),
             ended: false,
-            spare: Vec::new(),
         }
     }
 
@@ -64,50 +67,39 @@ impl Cutter {
 
     /// The next part. Whether it is the last is known only when the body went on or ended, so
     /// that no empty part follows. May be dropped and called again.
-    pub async fn next(&mut self) -> Result<Part, BrokenOff> {
+    pub async fn next(&mut self) -> Result<Part, NoPart> {
         loop {
-            self.fill();
+            self.fill().map_err(NoPart::NoMemory)?;
             if !self.carry.is_empty() || self.ended {
                 break;
             }
             match self.body.next().await {
-                Some(chunk) => self.carry = chunk?,
+                Some(chunk) => self.carry = chunk.map_err(NoPart::BrokenOff)?,
                 None => self.ended = true,
             }
         }
-        let last = self.ended && self.carry.is_empty();
-        let bytes = std::mem::take(&mut self.filling).freeze();
-        Ok(Part { bytes, last })
+        let filled = self.filling.take();
+        Ok(Part {
+            bytes: filled.map_or_else(Bytes::new, |(block, filled)| block.freeze(filled)),
+            last: self.ended && self.carry.is_empty(),
+        })
     }
 
-    /// Gives a part's buffer back, once nobody else holds it.
-    pub fn recycle(&mut self, bytes: Bytes) {
-        if let Ok(mut buffer) = bytes.try_into_mut() {
-            buffer.clear();
-            self.spare.push(buffer);
+    fn fill(&mut self) -> io::Result<()> {
+        if self.carry.is_empty() {
+            return Ok(());
         }
-    }
-
-    fn fill(&mut self) {
-        let room = self.size - self.filling.len();
-        let chunk = self.carry.split_to(room.min(self.carry.len()));
-        let needed = self.filling.len() + chunk.len();
-        if needed > self.filling.capacity() {
-            self.grow(needed);
-        }
-        self.filling.extend_from_slice(&chunk);
-    }
-
-    /// Only the first buffer grows; all others have a part's size from the start.
-    fn grow(&mut self, needed: usize) {
-        let room = match self.filling.capacity() {
-            0 => self.size,
-            room => needed.max(2 * room).min(self.size),
+        let (mut block, filled) = match self.filling.take() {
+            Some(filling) => filling,
+            None => (self.blocks.take()?, 0),
         };
-        let spare = self.spare.pop().filter(|buffer| buffer.capacity() >= room);
-        let mut grown = spare.unwrap_or_else(|| BytesMut::with_capacity(room));
-        grown.extend_from_slice(&self.filling);
-        self.filling = grown;
+        let chunk = self
+            .carry
+            .split_to(self.carry.len().min(self.size - filled));
+        let end = filled + chunk.len();
+        block.bytes_mut()[filled..end].copy_from_slice(&chunk);
+        self.filling = Some((block, end));
+        Ok(())
     }
 }
 
@@ -155,16 +147,9 @@ mod tests {
         let mut parts = Vec::new();
         loop {
             let part = cutter.next().await.unwrap();
-            // What was sent comes back; its bytes must not be seen in later parts.
-            parts.push(Bytes::copy_from_slice(&part.bytes));
             let last = part.last;
-            cutter.recycle(part.bytes);
-            assert!(
-                cutter
-                    .spare
-                    .iter()
-                    .all(|buffer| buffer.capacity() <= 2 * size)
-            );
+            // What was sent is freed; its bytes must not be seen in later parts.
+            parts.push(Bytes::copy_from_slice(&part.bytes));
             if last {
                 return parts;
             }
@@ -188,19 +173,6 @@ mod tests {
             let (last, full) = parts.split_last().unwrap();
             prop_assert!(full.iter().all(|part| part.len() == size));
             prop_assert!(last.len() <= size);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_buffer_is_used_again_once_its_part_was_sent() {
-        let chunks = stream::repeat(Ok(Bytes::from(vec![7; 1000])));
-        let mut cutter = Cutter::new(Body::from_stream(chunks, None), 100_000);
-        for _ in 0..10 {
-            let part = cutter.next().await.unwrap().bytes;
-            let place = part.as_ptr();
-            cutter.recycle(part);
-            let spare: Vec<_> = cutter.spare.iter().map(|buffer| buffer.as_ptr()).collect();
-            assert_eq!(spare, [place]);
         }
     }
 }

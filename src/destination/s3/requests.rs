@@ -2,7 +2,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
-use super::bucket::{Bucket, OWNER, Watch};
+use super::bucket::{OWNER, Watch};
+use super::client::within;
 use super::error::Failure;
 use super::extras::Extras;
 use super::parts;
@@ -11,7 +12,7 @@ use super::upload::Upload;
 impl Upload {
     pub(super) async fn send_whole(&self, bytes: Bytes, extras: Extras) -> Result<(), Failure> {
         let bucket = &self.bucket;
-        let limit = Bucket::time_limit(bucket.limits.upload(bytes.len()));
+        let limit = within(bucket.limits.upload(bytes.len()));
         let request = bucket
             .client
             .put_object()
@@ -69,7 +70,7 @@ impl Upload {
         let bucket = &self.bucket;
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         let checksum = extras.checksum.then(|| parts::checksum(&bytes));
-        let limit = Bucket::time_limit(bucket.limits.upload(bytes.len()));
+        let limit = within(bucket.limits.upload(bytes.len()));
         let request = bucket
             .client
             .upload_part()
@@ -109,7 +110,7 @@ impl Upload {
             .set_if_none_match(extras.condition.then(|| "*".to_owned()))
             .multipart_upload(parts)
             .customize()
-            .config_override(Bucket::time_limit(bucket.limits.complete))
+            .config_override(within(bucket.limits.complete))
             .send()
             .await?;
         Ok(())

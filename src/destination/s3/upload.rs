@@ -13,8 +13,9 @@ use tracing::Instrument;
 use super::bucket::{Bucket, Watch};
 use super::error::Failure;
 use super::extras::Extras;
-use super::parts::{self, Cutter, Part};
+use super::parts::{self, Cutter, NoPart, Part};
 use crate::destination::{Body, StoreError, StoreErrorKind, Stored};
+use crate::error::io_reason;
 
 /// How often a put is repeated that another one's conflict ended.
 const CONFLICTS: u32 = 3;
@@ -123,7 +124,13 @@ impl Upload {
     async fn cut(&self, cutter: &mut Cutter) -> Result<Part, StoreError> {
         match self.cancelled.run_until_cancelled(cutter.next()).await {
             Some(Ok(part)) => Ok(part),
-            Some(Err(broken)) => Err(self.error(StoreErrorKind::BrokenOff, broken.0)),
+            Some(Err(NoPart::BrokenOff(why))) => Err(self.error(StoreErrorKind::BrokenOff, why.0)),
+            Some(Err(NoPart::NoMemory(error))) => {
+                let why = format!("no memory for a part: {}", io_reason(&error));
+                Err(self
+                    .error(StoreErrorKind::Other, why)
+                    .hint("set a smaller `part_size`"))
+            }
             None => Err(self.was_cancelled()),
         }
     }
@@ -204,8 +211,7 @@ impl Upload {
                 Some(sent) = in_flight.next() => match sent {
                     Ok((part, bytes)) => {
                         finished.parts.push(part);
-                        finished.bytes += bytes.len() as u64;
-                        cutter.recycle(bytes);
+                        finished.bytes += bytes;
                     }
                     Err(error) => break error,
                 },
@@ -224,19 +230,19 @@ impl Upload {
         Err(error)
     }
 
-    /// Sends one part and gives its buffer back.
+    /// Sends one part; answers with its length too.
     async fn send_part(
         &self,
         number: u64,
         bytes: Bytes,
-    ) -> Result<(CompletedPart, Bytes), StoreError> {
+    ) -> Result<(CompletedPart, u64), StoreError> {
         let wanted = self.bucket.manners.extras().unconditional();
         let mut extras = wanted;
         loop {
             let failure = match self.try_part(number, bytes.clone(), extras).await {
                 Ok(part) => {
                     self.learn(wanted, extras);
-                    return Ok((part, bytes));
+                    return Ok((part, bytes.len() as u64));
                 }
                 Err(failure) => failure,
             };

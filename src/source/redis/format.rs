@@ -24,7 +24,7 @@ impl Format for RedisFormat {
         Some(Box::new(RdbVerifier::new()))
     }
 
-    fn verify_file(&self, path: &Path, stop: &Stop) -> Result<Vec<Check>, SourceError> {
+    fn verify_file(&self, path: &Path, _: &Facts, stop: &Stop) -> Result<Vec<Check>, SourceError> {
         let failed = |error| SourceError::io(path, &error);
         let mut file = File::open(path).map_err(failed)?;
         let mut verifier = Box::new(RdbVerifier::new());

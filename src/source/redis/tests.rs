@@ -62,18 +62,18 @@ fn the_format_proves_files() {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
     file.write_all(TYPES).expect("a file can be written");
     let checks = RedisFormat
-        .verify_file(file.path(), &Stop::default())
+        .verify_file(file.path(), &Facts::new(), &Stop::default())
         .expect("it is whole");
     assert_eq!(checks.len(), 3);
     let stop = Stop::default();
     stop.0.cancel();
     let error = RedisFormat
-        .verify_file(file.path(), &stop)
+        .verify_file(file.path(), &Facts::new(), &stop)
         .expect_err("it was stopped");
     assert_eq!(error.kind, SourceErrorKind::Stopped);
     file.write_all(b"more").expect("a file can be written");
     let error = RedisFormat
-        .verify_file(file.path(), &Stop::default())
+        .verify_file(file.path(), &Facts::new(), &Stop::default())
         .expect_err("more follows");
     assert_eq!(error.kind, SourceErrorKind::Damaged);
 }

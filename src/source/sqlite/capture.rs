@@ -45,6 +45,7 @@ pub(super) fn capture(
     if config.sanitises() {
         facts.insert("sanitised".into(), true.into());
     }
+    config.check.record(&mut facts);
 
     let proved = connection::open_own(&copy, stop)?;
     let check = integrity::prove(&proved, &copy, config.check)

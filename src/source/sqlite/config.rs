@@ -3,7 +3,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::Facts;
 use crate::value::{HumanDuration, HumanSize};
+
+/// The fact that only the quick check was made.
+const QUICK: &str = "quick_check_only";
 
 /// A SQLite database file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +46,23 @@ pub enum CheckDepth {
     Full,
     /// `PRAGMA quick_check`.
     Quick,
+}
+
+impl CheckDepth {
+    /// The depth by which a backup was proved; its manifest says so where it was not the full one.
+    pub(super) fn recorded(facts: &Facts) -> Self {
+        match facts.get(QUICK).and_then(serde_json::Value::as_bool) {
+            Some(true) => Self::Quick,
+            _ => Self::Full,
+        }
+    }
+
+    /// Leaves in the facts what [`Self::recorded`] reads.
+    pub(super) fn record(self, facts: &mut Facts) {
+        if self == Self::Quick {
+            facts.insert(QUICK.into(), true.into());
+        }
+    }
 }
 
 fn default_busy_timeout() -> HumanDuration {

@@ -32,10 +32,19 @@ impl Format for SqliteFormat {
         None
     }
 
-    fn verify_file(&self, path: &Path, stop: &Stop) -> Result<Vec<Check>, SourceError> {
+    fn verify_file(
+        &self,
+        path: &Path,
+        facts: &Facts,
+        stop: &Stop,
+    ) -> Result<Vec<Check>, SourceError> {
         connection::examine(path)?;
         let connection = connection::open_own(path, stop)?;
-        Ok(vec![integrity::prove(&connection, path, CheckDepth::Full)?])
+        Ok(vec![integrity::prove(
+            &connection,
+            path,
+            CheckDepth::recorded(facts),
+        )?])
     }
 
     /// A connection in write-ahead mode holds a shared lock as long as it is open; in the rollback
