@@ -156,7 +156,16 @@ fn an_index_that_misses_rows_fails() {
 #[test]
 fn what_was_saved_by_the_quick_check_comes_back_by_the_quick_check() {
     let home = home_with_history();
-    break_index(&open_existing(&home.path("app.db")));
+    // As many entries as the table has rows, in the wrong order: only the full check compares.
+    open_existing(&home.path("app.db"))
+        .execute_batch(
+            "CREATE INDEX odd ON orders (item);
+             PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = 'CREATE INDEX odd ON orders (item DESC)'
+             WHERE name = 'odd';",
+        )
+        .unwrap();
+    refuses(&home, "integrity_check found");
     home.configure(", check: quick", "");
     home.backup();
     home.run(&["verify", "app"]).exits(0);
