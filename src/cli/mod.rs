@@ -30,6 +30,8 @@ use crate::exit::Exit;
 use args::{Arguments, Command};
 use session::Session;
 
+/// How long stores may take to remove uploads that were given up: their parts in flight end first.
+const CLEAN_UP: Duration = Duration::from_secs(10);
 /// How long blocking work may take to notice that nobody waits for it any more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -53,7 +55,11 @@ pub fn main() -> Exit {
     let exit = runtime.block_on(async {
         let session = Session::new(arguments.global);
         let ended = dispatch(&session, arguments.command).await;
-        crate::destination::settled(LAST_WORDS).await;
+        if !crate::destination::settled(CLEAN_UP).await {
+            tracing::warn!(
+                "an upload that was given up could not be removed from its store in time"
+            );
+        }
         match ended {
             Ok(exit) => exit,
             Err(error) if session.stop.requested() && error.kind != Kind::Interrupted => {
