@@ -58,6 +58,13 @@ impl Drop for Draft {
     }
 }
 
+/// `path` with `suffix` on its file name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// Whether a file of this name is a draft.
 pub fn is_draft(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)

@@ -11,7 +11,7 @@ use super::Progress;
 use super::fetch::{FetchError, Into, fetch};
 use crate::clock;
 use crate::destination::Destination;
-use crate::draft::Draft;
+use crate::draft::{Draft, beside};
 use crate::error::{Error, Kind, io_reason};
 use crate::manifest::{Check, Manifest};
 use crate::source::{self, Format, SourceError, Stop};
@@ -196,17 +196,17 @@ fn swap(
         fs::hard_link(to, &aside).or_else(|_| fs::rename(to, &aside))?;
     }
     for suffix in format.companions() {
-        let companion = with_suffix(to, suffix);
+        let companion = beside(to, suffix);
         match fs::metadata(&companion) {
             Ok(found) if found.len() > 0 => {
-                fs::rename(&companion, with_suffix(&aside, suffix))?;
+                fs::rename(&companion, beside(&aside, suffix))?;
             }
             Ok(_) => fs::remove_file(&companion)?,
             Err(_) => {}
         }
     }
     for suffix in format.leftovers() {
-        let _ = fs::remove_file(with_suffix(to, suffix));
+        let _ = fs::remove_file(beside(to, suffix));
     }
     fs::rename(draft, to)?;
     if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -216,17 +216,11 @@ fn swap(
 }
 
 fn free_name(to: &Path, now: Timestamp) -> PathBuf {
-    let base = with_suffix(to, &format!(".before-{}", clock::compact(now)));
+    let base = beside(to, &format!(".before-{}", clock::compact(now)));
     let free = |path: &PathBuf| path.symlink_metadata().is_err();
-    let numbered = (2..u32::MAX).map(|n| with_suffix(&base, &format!("-{n}")));
+    let numbered = (2..u32::MAX).map(|n| beside(&base, &format!("-{n}")));
     std::iter::once(base.clone())
         .chain(numbered)
         .find(free)
         .unwrap_or(base)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

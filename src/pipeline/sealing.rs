@@ -283,12 +283,3 @@ impl Sink for FanEnd {
         Ok(())
     }
 }
-
-/// Runs a pass beside the async threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Other, error.to_string())))
-}

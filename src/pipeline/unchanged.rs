@@ -3,15 +3,15 @@ use std::sync::Arc;
 
 use super::Job;
 use super::run::{Target, Work};
-use super::sealing::{self, blocking};
+use super::sealing;
 use crate::catalog;
 use crate::error::Error;
 use crate::manifest::{Manifest, Sum};
-use crate::source::Capture;
+use crate::source::{Capture, blocking};
 use crate::value::format_bytes;
 
-/// The targets, by index, whose newest backup holds exactly this data. Cheap marks decide whether it is worth
-/// a pass over the bytes; the digest of that pass decides.
+/// The targets, by index, whose newest backup holds exactly this data. Cheap marks decide whether
+/// it is worth a pass over the bytes; the digest of that pass decides.
 pub(super) async fn find_unchanged(
     work: Work<'_>,
     capture: &Arc<Capture>,

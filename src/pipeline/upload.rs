@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 use super::Job;
 use super::report::RunReport;
 use super::run::{Target, Work, why_nothing_was_stored};
-use super::sealing::{self, Outlet, Passed, blocking};
+use super::sealing::{self, Outlet, Passed};
 use crate::destination::{Body, Destination, StoreError, StoreErrorKind, Stored};
 use crate::error::Error;
 use crate::manifest::{Id, Role, data_key};
 use crate::seal::Seal;
-use crate::source::{Capture, Probe, SourceError, SourceErrorKind};
+use crate::source::{Capture, Probe, SourceError, SourceErrorKind, blocking};
 
 /// How long stores may take to forget a body that was broken off.
 const ABORT_LIMIT: Duration = Duration::from_secs(8);

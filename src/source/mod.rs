@@ -234,3 +234,12 @@ pub struct Proof {
     /// Facts that came out on the way.
     pub facts: Facts,
 }
+
+/// Does blocking work beside the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Other, error.to_string())))
+}

@@ -12,6 +12,7 @@ use super::config::CheckDepth;
 use super::connection::{self, Header, Opened};
 use super::integrity;
 use crate::clock;
+use crate::draft::beside;
 use crate::value::format_bytes;
 
 /// Pages copied between two looks at the stop signal.
@@ -189,7 +190,7 @@ fn vacuum_into(source: &Connection, copy: &Path, page_size: Option<u64>) -> rusq
     if result.is_err() {
         // It does not clean up after itself.
         let _ = fs::remove_file(copy);
-        let _ = fs::remove_file(connection::beside(copy, "-journal"));
+        let _ = fs::remove_file(beside(copy, "-journal"));
     }
     result.map(|_| ())
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use crate::draft::beside;
+
 use super::super::{SourceError, SourceErrorKind, Stop};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -284,13 +286,6 @@ fn immutable_uri(path: &Path) -> String {
     const RESERVED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
     let path = path.to_string_lossy();
     format!("file:{}?immutable=1", utf8_percent_encode(&path, RESERVED))
-}
-
-/// `path` with `suffix` on its file name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn fingerprint(main: &Path, wal: &Path) -> Fingerprint {

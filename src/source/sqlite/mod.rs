@@ -21,7 +21,7 @@ pub use format::SqliteFormat;
 
 use super::{
     BackupFacts, Capture, Engine, Finding, Format, Probe, Role, Severity, SourceError,
-    SourceErrorKind, Stop,
+    SourceErrorKind, Stop, blocking,
 };
 use crate::value::format_bytes;
 
@@ -163,14 +163,6 @@ impl Engine for SqliteSource {
             }
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Other, error.to_string())))
 }
 
 #[cfg(test)]
