@@ -12,6 +12,7 @@ mod scratch;
 
 pub mod redis;
 pub mod sqlite;
+pub mod vault;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
