@@ -127,6 +127,15 @@ pub fn retry_delay(period: Duration, attempt: u32) -> Duration {
     delay.map_or(period, |delay| delay.min(period))
 }
 
+/// How long a node that is not to save now waits before it looks whether another one did: a sixth
+/// of the period, at least 3 s and at most 60 s, and never more than the period. Long enough that
+/// the run of a healthy fleet is over by then, so that a standby looks twice a period; short enough
+/// that one whose leader died in its run takes over soon.
+pub fn standby_delay(period: Duration) -> Duration {
+    let delay = (period / 6).clamp(Duration::from_secs(3), Duration::from_mins(1));
+    delay.min(period)
+}
+
 fn is_ahead(moment: Timestamp, now: Timestamp) -> bool {
     clock::since(now, moment) > clock::TOLERANCE
 }

@@ -2,8 +2,9 @@
 //!
 //! A job sleeps until the first of its destinations is due, lists them anew, and runs for those
 //! that are due then. Nothing is remembered across restarts: the storage knows when the last backup
-//! was made. After a failed or skipped run the destinations concerned wait, longer each time and
-//! never longer than one period.
+//! was made. After a failed run the destinations concerned wait, longer each time and never longer
+//! than one period; after a skipped one for a while that stays the same, so that a standby notices
+//! when the leader did not save and it has become the leader.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::exit::Exit;
 use crate::pipeline::run::{Survey, run, survey};
 use crate::pipeline::{Job, Outcome, Progress, RunReport};
-use crate::schedule::retry_delay;
+use crate::schedule::{retry_delay, standby_delay};
 use crate::source::Stop;
 use crate::telemetry;
 
@@ -194,13 +195,19 @@ fn reckon(job: &Job, report: &RunReport, ready: &[usize], patience: &mut [Patien
         let gained = matches!(report.outcome, Outcome::Completed)
             && report.destinations[at].outcome.gained();
         let patience = &mut patience[at];
-        patience.attempts = if gained {
-            0
+        let wait = if matches!(report.outcome, Outcome::Skipped(_)) {
+            // Nothing failed here; whoever saves instead may still fail.
+            patience.attempts = 0;
+            standby_delay(period)
         } else {
-            patience.attempts.saturating_add(1)
+            patience.attempts = if gained {
+                0
+            } else {
+                patience.attempts.saturating_add(1)
+            };
+            // Also after success: a store whose list lags behind must not make a tight loop.
+            retry_delay(period, patience.attempts.max(1))
         };
-        // Also after success: a store whose list lags behind must not make a tight loop.
-        let wait = retry_delay(period, patience.attempts.max(1));
         patience.not_before = now.checked_add(wait).ok();
     }
 }
