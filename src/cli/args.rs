@@ -111,7 +111,7 @@ pub(super) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Job or series [default: all]
+    /// Job or series, or a file of plain data: a snapshot, a dump, a database [default: all jobs]
     pub job: Option<String>,
     /// Backup id, or `latest`
     #[arg(default_value = "latest", conflicts_with = "all")]

@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod demo;
 mod list;
+mod live;
 mod places;
 mod prune;
 mod restore;

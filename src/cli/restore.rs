@@ -3,15 +3,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::RestoreArgs;
+use super::live::{self, Refusal};
 use super::places::{Place, Shelf, wanted_id};
 use super::session::Session;
 use super::{show, ui};
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::exit::Exit;
-use crate::manifest::{Id, Manifest};
+use crate::manifest::{Check, Id, Manifest};
 use crate::pipeline::restore::{self as pipeline, Restored};
-use crate::source::{self, BackupFacts};
+use crate::source::{self, BackupFacts, Home};
 use crate::value::{format_age, format_bytes};
 
 pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Result<Exit, Error> {
@@ -33,6 +34,7 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Result<Exit
     };
     let mut target = None;
     let quiet = session.global.quiet || session.global.json;
+    let scratch = found.scratch_dir();
     // Another destination may hold a good copy of the same backup.
     for shelf in std::iter::once(shelf).chain(others(&shelves, shelf, &id)) {
         let read = match manifest.take() {
@@ -44,9 +46,20 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Result<Exit
             Ok(manifest) => {
                 let to = match &target {
                     Some(to) => PathBuf::clone(to),
-                    None => target
-                        .insert(choose_target(place, &args, &manifest).await?)
-                        .clone(),
+                    None => match choose_target(place, &args, &manifest).await? {
+                        Home::File(to) => target.insert(to).clone(),
+                        Home::Live(store) => {
+                            let found = (shelf, &manifest);
+                            match live::restore(session, &args, &scratch, found, &*store).await {
+                                Err(Refusal::Backup(error)) => {
+                                    problem.get_or_insert(error);
+                                    continue;
+                                }
+                                Err(Refusal::Store(error)) => return Err(error),
+                                Ok(()) => return Ok(Exit::Ok),
+                            }
+                        }
+                    },
                 };
                 let work = pipeline::restore(
                     &shelf.destination,
@@ -96,7 +109,7 @@ async fn choose_target(
     place: &Place,
     args: &RestoreArgs,
     manifest: &Manifest,
-) -> Result<PathBuf, Error> {
+) -> Result<Home, Error> {
     let at_place = |error: source::SourceError| error.at(&place.series);
     let engine = place.job.as_ref().map(|job| &job.engine);
     let Some(to) = &args.to else {
@@ -124,7 +137,7 @@ async fn choose_target(
             .map_err(at_place);
     };
     if args.force || args.dry_run {
-        return Ok(to.clone());
+        return Ok(Home::File(to.clone()));
     }
     let mut used = match engine {
         Some(engine) => engine.uses(to).await,
@@ -140,7 +153,7 @@ async fn choose_target(
             .map_err(at_place)?;
     }
     match used {
-        None => Ok(to.clone()),
+        None => Ok(Home::File(to.clone())),
         Some(why) => Err(Error::failed(to.display().to_string(), why)
             .hint("stop what uses it first, or add --force")),
     }
@@ -157,7 +170,13 @@ async fn filled_target(place: &Place, args: &RestoreArgs) -> Result<Option<PathB
                 facts: &source::Facts::new(),
             };
             let home = job.engine.home(&any, true).await;
-            home.map_err(|error| error.at(&place.series))?
+            match home.map_err(|error| error.at(&place.series))? {
+                Home::File(to) => to,
+                Home::Live(_) => {
+                    let why = "is for files; a running server is never empty";
+                    return Err(Error::usage("--if-empty", why));
+                }
+            }
         }
     };
     let filled = std::fs::metadata(&to).is_ok_and(|found| found.len() > 0);
@@ -185,6 +204,31 @@ fn left_alone(session: &Session, place: &Place, to: &Path) -> Exit {
     Exit::Ok
 }
 
+/// Where it came from, and that it is whole.
+pub(super) fn tell_origin(shelf: &Shelf, manifest: &Manifest, checks: &[Check]) {
+    let age = format_age(clock::since(manifest.captured_at, clock::now()));
+    ui::line(format!(
+        "from      {}  {}, {age} old",
+        shelf.destination.address(),
+        manifest.id
+    ));
+    let proofs: Vec<String> = checks
+        .iter()
+        .map(|check| {
+            format!(
+                "{} {}",
+                check.name,
+                if check.ok { "ok" } else { "not proved" }
+            )
+        })
+        .collect();
+    ui::line(format!(
+        "verified  {}, {}",
+        format_bytes(manifest.stored.bytes),
+        proofs.join(", ")
+    ));
+}
+
 fn report(
     session: &Session,
     args: &RestoreArgs,
@@ -206,28 +250,7 @@ fn report(
         }));
         return;
     }
-    let age = format_age(clock::since(manifest.captured_at, clock::now()));
-    ui::line(format!(
-        "from      {}  {}, {age} old",
-        shelf.destination.address(),
-        manifest.id
-    ));
-    let proofs: Vec<String> = restored
-        .checks
-        .iter()
-        .map(|check| {
-            format!(
-                "{} {}",
-                check.name,
-                if check.ok { "ok" } else { "not proved" }
-            )
-        })
-        .collect();
-    ui::line(format!(
-        "verified  {}, {}",
-        format_bytes(manifest.stored.bytes),
-        proofs.join(", ")
-    ));
+    tell_origin(shelf, manifest, &restored.checks);
     if let Some(kept) = &restored.replaced {
         ui::line(format!(
             "replaced  {}; the old file is {}",

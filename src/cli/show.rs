@@ -9,7 +9,8 @@ use crate::clock;
 use crate::destination::StoreErrorKind;
 use crate::error::{Error, Kind};
 use crate::exit::Exit;
-use crate::manifest::{Id, Manifest, ManifestError};
+use crate::manifest::{Facts, Id, Manifest, ManifestError};
+use crate::source::{self, one_a_row};
 use crate::value::{format_age, format_bytes};
 
 pub(super) async fn show(session: &Session, args: ShowArgs) -> Result<Exit, Error> {
@@ -191,16 +192,28 @@ fn print(address: &str, manifest: &Manifest) {
             format!("{}: {verdict}{}", check.name, check.detail),
         );
     }
-    for (name, value) in &manifest.engine.facts {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        row("fact", format!("{name}: {value}"));
+    print_table(rows);
+    tell_facts(&manifest.engine.name, &manifest.engine.facts);
+    print_table(manifest.restore.iter().map(|line| ["by hand", line]));
+}
+
+fn print_table<S: Into<String>>(rows: impl IntoIterator<Item = [S; 2]>) {
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| row.map(Into::into).into())
+        .collect();
+    for line in table::align(&rows) {
+        ui::line(line);
     }
-    for line in &manifest.restore {
-        row("by hand", line.clone());
-    }
-    let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+}
+
+/// What the engine knows of the data.
+pub(super) fn tell_facts(engine: &str, facts: &Facts) {
+    let rows = source::format(engine).map_or_else(|| one_a_row(facts), |it| it.describe(facts));
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| std::iter::once("fact".to_owned()).chain(row).collect())
+        .collect();
     for line in table::align(&rows) {
         ui::line(line);
     }

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use super::args::VerifyArgs;
@@ -6,11 +8,14 @@ use super::session::Session;
 use super::{table, ui};
 use crate::error::{Error, Kind};
 use crate::exit::Exit;
-use crate::manifest::Id;
+use crate::manifest::{Check, Id};
 use crate::pipeline::verify::{self as pipeline, Checked, Finding};
 
 pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, Error> {
     session.stop_on_signals()?;
+    if let Some(file) = named_file(session, &args) {
+        return verify_file(session, &file).await;
+    }
     let id = wanted_id(&args.id)?;
     let found = session.places(args.job.as_deref()).await?;
     let scratch = found.scratch_dir();
@@ -70,6 +75,47 @@ pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, 
     Ok(exit_of_all(&checked, !failed.is_empty()))
 }
 
+/// The file that the command line names: a path, or a name that is no job's and a file's.
+fn named_file(session: &Session, args: &VerifyArgs) -> Option<PathBuf> {
+    let name = args.job.as_deref()?;
+    let path = PathBuf::from(name);
+    if name.contains('/') {
+        return Some(path);
+    }
+    let is_job = || {
+        let loaded = session.load();
+        loaded.is_ok_and(|loaded| loaded.config.jobs.contains_key(name))
+    };
+    (path.is_file() && !is_job()).then_some(path)
+}
+
+async fn verify_file(session: &Session, path: &Path) -> Result<Exit, Error> {
+    let checked = pipeline::verify_file(path, &session.stop).await?;
+    let exit = match checked.outcome {
+        Finding::Ok => Exit::Ok,
+        _ => Exit::Damaged,
+    };
+    if session.global.json {
+        ui::document(&json!({ "checked": [{
+            "destination": null,
+            "series": null,
+            "id": null,
+            "file": path,
+            "engine": checked.engine,
+            "outcome": checked.outcome,
+            "checks": checked.checks,
+            "facts": checked.facts,
+        }] }));
+        return Ok(exit);
+    }
+    let engine = checked.engine.unwrap_or("unknown");
+    let word = verdict(checked.outcome);
+    ui::line(format!("{word}  {engine}  {}", path.display()));
+    tell_checks(&checked.checks);
+    super::show::tell_facts(engine, &checked.facts);
+    Ok(exit)
+}
+
 fn nothing(places: &[Place], id: Option<&Id>) -> Error {
     let series = places.first().map_or("", |place| place.series.as_str());
     let why = match id {
@@ -94,19 +140,26 @@ fn exit_of_all(checked: &[Checked], unlisted: bool) -> Exit {
     }
 }
 
-fn tell(one: &Checked) {
-    let word = match one.outcome {
+fn verdict(outcome: Finding) -> String {
+    match outcome {
         Finding::Ok => ui::good("ok"),
         Finding::Damaged => ui::bad("DAMAGED"),
         Finding::Missing => ui::bad("MISSING"),
         Finding::Unreadable => ui::bad("unreadable"),
-    };
+    }
+}
+
+fn tell(one: &Checked) {
+    let word = verdict(one.outcome);
     ui::line(format!(
         "{word}  {} {} in {}",
         one.series, one.id, one.destination
     ));
-    let rows: Vec<Vec<String>> = one
-        .checks
+    tell_checks(&one.checks);
+}
+
+fn tell_checks(checks: &[Check]) {
+    let rows: Vec<Vec<String>> = checks
         .iter()
         .map(|check| {
             let verdict = if check.ok {

@@ -9,6 +9,7 @@ pub mod verify;
 
 mod gate;
 mod meter;
+mod position;
 mod record;
 mod report;
 mod sealing;

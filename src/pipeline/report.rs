@@ -90,6 +90,9 @@ pub struct DestinationReport {
     /// The next step after a failure.
     #[serde(skip)]
     pub hint: Option<String>,
+    /// Why this run's backup gave way to one that another node made meanwhile.
+    #[serde(skip)]
+    pub overtaken: Option<String>,
     /// What went wrong without failing the run: retention refused, a delete refused.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -109,6 +112,7 @@ impl DestinationReport {
             seal: Vec::new(),
             seconds: 0.0,
             hint: None,
+            overtaken: None,
             warnings: Vec::new(),
         }
     }

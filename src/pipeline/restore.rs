@@ -14,7 +14,7 @@ use crate::destination::Destination;
 use crate::draft::{Draft, beside};
 use crate::error::{Error, Kind, io_reason};
 use crate::manifest::{Check, Manifest};
-use crate::source::{self, Format, SourceError, Stop};
+use crate::source::{self, Format, Scratch, SourceError, Stop};
 
 /// What a restore did, or would do.
 #[derive(Debug, Clone)]
@@ -72,6 +72,53 @@ pub async fn restore(
         replaced,
         checks,
         remark,
+    })
+}
+
+/// A backup brought into a scratch folder, and proved.
+#[derive(Debug)]
+pub struct Brought {
+    /// The proofs made.
+    pub checks: Vec<Check>,
+    draft: Draft,
+    // After the draft, which lies in it.
+    _scratch: Scratch,
+}
+
+impl Brought {
+    /// The plain data, for as long as this value lives.
+    pub fn path(&self) -> &Path {
+        self.draft.path()
+    }
+}
+
+/// Fetches the backup of `manifest` into a scratch folder below `parent`, and proves it.
+///
+/// # Errors
+/// When it is damaged ([`Kind::Damaged`]) or cannot be fetched, or there is no room.
+pub async fn bring(
+    destination: &Destination,
+    manifest: &Manifest,
+    parent: &Path,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<Brought, Error> {
+    let unusable = |error: io::Error| {
+        Error::failed(parent.display().to_string(), io_reason(&error))
+            .hint("set `scratch_dir` to a folder that can be written to")
+    };
+    let scratch = Scratch::new(parent).map_err(unusable)?;
+    require_room(parent, manifest.plain.bytes)?;
+    let folder = scratch.path("");
+    let draft = Draft::create(&folder).map_err(unusable)?;
+    let meter = progress.start(destination.name(), manifest.stored.bytes);
+    let checks = fetch(destination, manifest, Into::File(&draft), stop, &meter)
+        .await
+        .map_err(|error| explain(destination, manifest, error))?;
+    Ok(Brought {
+        checks,
+        draft,
+        _scratch: scratch,
     })
 }
 

@@ -11,13 +11,14 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::gate::{Gate, gate};
+use super::position::{newest_backups, overtaken, refuse_stale};
 use super::record::{DataObject, Record};
 use super::report::{DestinationOutcome, DestinationReport, Outcome, RunReport};
 use super::unchanged::find_unchanged;
 use super::upload::{Sent, confirm, upload};
 use super::{Job, Progress, RunOn, prune};
 use crate::catalog::{self, Ids};
-use crate::destination::StoreError;
+use crate::destination::{Destination, StoreError};
 use crate::error::{Error, Kind};
 use crate::manifest::{Id, Manifest, Role, Roles};
 use crate::schedule::newest_credible;
@@ -132,12 +133,14 @@ async fn steps(
         stop,
         progress,
     };
-    let recorded = store(work, &probe, captured, targets, report).await?;
-    if !recorded {
-        return Err(why_nothing_was_stored(job, report));
+    match store(work, &probe, captured, targets, report).await? {
+        Stored::Gained => {
+            retain(job, stop, report).await;
+            Ok(Outcome::Completed)
+        }
+        Stored::Overtaken(why) => Ok(Outcome::Skipped(why)),
+        Stored::Nothing => Err(why_nothing_was_stored(job, report)),
     }
-    retain(job, stop, report).await;
-    Ok(Outcome::Completed)
 }
 
 /// A destination that can be listed, and what it holds.
@@ -247,18 +250,30 @@ async fn leave_taken_second(targets: &[Target]) {
     }
 }
 
-/// Verify, seal, upload and record. Answers whether any destination gained a backup.
+/// What became of a capture.
+enum Stored {
+    /// At least one destination gained a backup.
+    Gained,
+    /// Somebody else has stored as much meanwhile, in every destination; why.
+    Overtaken(String),
+    /// No destination took it.
+    Nothing,
+}
+
+/// Verify, seal, upload and record.
 async fn store(
     work: Work<'_>,
     probe: &Probe,
     capture: Capture,
     targets: Vec<Target>,
     report: &mut RunReport,
-) -> Result<bool, Error> {
+) -> Result<Stored, Error> {
     let job = work.job;
     let capture = Arc::new(capture);
     let _discard = Discard(Arc::clone(&capture));
-    let same = find_unchanged(work, &capture, &targets, &mut report.warnings).await?;
+    let newest = newest_backups(job, &targets).await;
+    refuse_stale(job, &capture, &targets, &newest, &mut report.warnings).await?;
+    let same = find_unchanged(work, &capture, newest, &mut report.warnings).await?;
     let (known, fresh): (Vec<Target>, Vec<Target>) = targets
         .into_iter()
         .partition(|target| same.contains_key(&target.at));
@@ -287,7 +302,12 @@ async fn store(
         record.role.after = sent.role_after;
         record.checks.extend(sent.passed.checks.iter().cloned());
         record.facts.extend(sent.passed.facts.clone());
-        gained |= record_stored(&record, sent, report).await;
+        if sent.role_after != probe.role {
+            let (before, after) = (probe.role.as_str(), sent.role_after.as_str());
+            let warning = format!("the node was {before} when the run began, and is {after} now");
+            report.warnings.push(warning);
+        }
+        gained |= record_stored(&record, sent, &fresh, report).await;
     }
     for target in known {
         gained |= record_unchanged(&record, &target, &same[&target.at], report).await;
@@ -300,8 +320,20 @@ async fn store(
             let warning = format!("stored, but not verified: {}", doubts.join("; "));
             report.warnings.push(warning);
         }
+        return Ok(Stored::Gained);
     }
-    Ok(gained)
+    let failed = report
+        .destinations
+        .iter()
+        .any(|line| line.outcome == DestinationOutcome::Failed);
+    let overtaken = report
+        .destinations
+        .iter()
+        .find_map(|line| line.overtaken.clone());
+    Ok(match overtaken {
+        Some(why) if !failed => Stored::Overtaken(why),
+        _ => Stored::Nothing,
+    })
 }
 
 /// Removes a capture's scratch folder when the run is done with it, also while a pass that was told
@@ -316,7 +348,12 @@ impl Drop for Discard {
     }
 }
 
-async fn record_stored(record: &Record<'_>, sent: Sent, report: &mut RunReport) -> bool {
+async fn record_stored(
+    record: &Record<'_>,
+    sent: Sent,
+    fresh: &[Target],
+    report: &mut RunReport,
+) -> bool {
     report.stored_bytes = Some(sent.passed.stored.bytes);
     let data = DataObject {
         key: sent.key,
@@ -337,6 +374,13 @@ async fn record_stored(record: &Record<'_>, sent: Sent, report: &mut RunReport) 
             ok,
             "upload ended"
         );
+        if put.is_ok()
+            && let Some(target) = fresh.iter().find(|target| target.at == at)
+            && let Some(why) = yield_to_another(record, destination, target, &data).await
+        {
+            line.overtaken = Some(why);
+            continue;
+        }
         let recorded = match put {
             Ok(_) => record.stored(destination, &data).await,
             Err(error) => Err(error.at(destination.name())),
@@ -347,6 +391,27 @@ async fn record_stored(record: &Record<'_>, sent: Sent, report: &mut RunReport) 
         }
     }
     gained
+}
+
+/// A last look at the store before the manifest: where another node has saved as much meanwhile,
+/// this run's data goes again. Answers with the reason then.
+async fn yield_to_another(
+    record: &Record<'_>,
+    destination: &Destination,
+    target: &Target,
+    data: &DataObject,
+) -> Option<String> {
+    let job = record.job;
+    let ours = record.format.position(&record.facts)?;
+    // Without an answer both are kept: one backup too many harms nobody.
+    let other = overtaken(job, destination, &target.ids, &ours)
+        .await
+        .ok()??;
+    let _ = destination.delete(&data.key).await;
+    Some(format!(
+        "another node has saved index {} or later meanwhile: backup {other}",
+        ours.at
+    ))
 }
 
 async fn record_unchanged(

@@ -2,42 +2,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Job;
-use super::run::{Target, Work};
+use super::run::Work;
 use super::sealing;
-use crate::catalog;
+use super::upload::{unaltered, verifier};
 use crate::error::Error;
 use crate::manifest::{Manifest, Sum};
 use crate::source::{Capture, blocking};
 use crate::value::format_bytes;
 
-/// The targets, by index, whose newest backup holds exactly this data. Cheap marks decide whether
+/// The targets, by index, whose `newest` backup holds exactly this data. Cheap marks decide whether
 /// it is worth a pass over the bytes; the digest of that pass decides.
 pub(super) async fn find_unchanged(
     work: Work<'_>,
     capture: &Arc<Capture>,
-    targets: &[Target],
+    newest: BTreeMap<usize, Manifest>,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<usize, Manifest>, Error> {
     let job = work.job;
     let mut candidates = BTreeMap::new();
-    for target in targets {
-        let Some(newest) = target.ids.found.keys().next_back() else {
-            continue;
-        };
-        let destination = &job.destinations[target.at];
-        // A manifest that cannot be read now is no reason to fail: the data is stored anew.
-        let Ok(manifest) = catalog::manifest(destination, &job.series, newest).await else {
-            continue;
-        };
+    for (at, manifest) in newest {
         if capture.bytes < manifest.plain.bytes / 2 {
             let (was, is) = (
                 format_bytes(manifest.plain.bytes),
                 format_bytes(capture.bytes),
             );
-            warnings.push(format!("the data shrank from {was} in {newest} to {is}"));
+            let id = &manifest.id;
+            warnings.push(format!("the data shrank from {was} in {id} to {is}"));
         }
         if looks_alike(job, capture, &manifest) {
-            candidates.insert(target.at, manifest);
+            candidates.insert(at, manifest);
         }
     }
     warnings.sort();
@@ -77,15 +70,16 @@ async fn prove(work: Work<'_>, capture: &Arc<Capture>) -> Result<Sum, Error> {
     let (capture, stop, verifier) = (
         Arc::clone(capture),
         work.stop.clone(),
-        job.engine.format().forward(),
+        verifier(job, capture),
     );
     let meter = work
         .progress
         .start(format!("{} comparing", job.name), capture.bytes);
     blocking(move || {
-        let sum = sealing::prove(&capture.file, capture.bytes, verifier, &stop);
+        let sum = sealing::prove(&capture.file, capture.bytes, verifier, &stop)?;
         meter.add(capture.bytes);
-        sum
+        unaltered(&capture, &sum)?;
+        Ok(sum)
     })
     .await
     .map_err(|error| error.at(&job.name))

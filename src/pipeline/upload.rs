@@ -9,9 +9,9 @@ use super::run::{Target, Work, why_nothing_was_stored};
 use super::sealing::{self, Outlet, Passed};
 use crate::destination::{Body, Destination, StoreError, StoreErrorKind, Stored};
 use crate::error::Error;
-use crate::manifest::{Id, Role, data_key};
+use crate::manifest::{Id, Role, Sum, data_key};
 use crate::seal::Seal;
-use crate::source::{Capture, Probe, SourceError, SourceErrorKind, blocking};
+use crate::source::{Capture, Probe, SourceError, SourceErrorKind, Verifier, blocking};
 
 /// How long stores may take to forget a body that was broken off.
 const ABORT_LIMIT: Duration = Duration::from_secs(8);
@@ -59,18 +59,20 @@ pub(super) async fn upload(
     }
     let pass = async {
         let (capture, seal, stop) = (Arc::clone(capture), seal.clone(), stop.clone());
-        let verifier = job.engine.format().forward();
+        let verifier = verifier(job, &capture);
         let (passed, outlets) = blocking({
             let capture = Arc::clone(&capture);
             move || {
-                sealing::pass(
+                let (passed, outlets) = sealing::pass(
                     &capture.file,
                     capture.bytes,
                     verifier,
                     &seal,
                     outlets,
                     &stop,
-                )
+                )?;
+                unaltered(&capture, &passed.plain)?;
+                Ok((passed, outlets))
             }
         })
         .await
@@ -132,6 +134,25 @@ async fn decide_seal(work: Work<'_>, capture: &Arc<Capture>) -> Result<Seal, Sou
         Ok(config.decide(&sample))
     })
     .await
+}
+
+/// The verifier that the pass over a capture feeds; none where the capture is proved already.
+pub(super) fn verifier(job: &Job, capture: &Capture) -> Option<Box<dyn Verifier>> {
+    match capture.proved {
+        Some(_) => None,
+        None => job.engine.format().forward(),
+    }
+}
+
+/// Makes sure that the bytes read are those the engine proved.
+pub(super) fn unaltered(capture: &Capture, read: &Sum) -> Result<(), SourceError> {
+    match &capture.proved {
+        Some(proved) if proved != read => Err(SourceError::new(
+            SourceErrorKind::Changed,
+            "the scratch copy is not what was captured: it was altered, or its disk fails",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The engine's word, after all bytes were read, that the capture still stands; and the role now.

@@ -1,5 +1,7 @@
 //! Verification: stored backups are read again from their destination and proved.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,8 +12,8 @@ use crate::catalog::{self, ReadError};
 use crate::destination::{Destination, StoreErrorKind};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::manifest::{Check, Id, ManifestError};
-use crate::source::Stop;
+use crate::manifest::{Check, Facts, Id, ManifestError};
+use crate::source::{self, Format, Proof, SourceError, SourceErrorKind, Stop, blocking};
 
 /// What verification found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -103,5 +105,113 @@ pub async fn verify(
             Ok(answer(Finding::Unreadable, Exit::Failed, checks))
         }
         Err(FetchError::Local(error)) => Err(error.at(series)),
+    }
+}
+
+/// A file's verification.
+#[derive(Debug, Clone)]
+pub struct CheckedFile {
+    /// The engine whose data it holds, if it looks like any.
+    pub engine: Option<&'static str>,
+    /// What was found.
+    pub outcome: Finding,
+    /// Each proof.
+    pub checks: Vec<Check>,
+    /// What came out on the way.
+    pub facts: Facts,
+}
+
+const BLOCK: usize = 1 << 20;
+
+/// Verifies a file of plain data that anybody may have made.
+///
+/// # Errors
+/// When it cannot be read, or work was stopped; what is wrong with it is in the answer.
+pub async fn verify_file(path: &Path, stop: &Stop) -> Result<CheckedFile, Error> {
+    let shown = path.display().to_string();
+    let (owned, stop) = (path.to_owned(), stop.clone());
+    blocking(move || prove_file(&owned, &stop))
+        .await
+        .map_err(|error| Error {
+            why: error.why.replacen(&format!("{shown}: "), "", 1),
+            ..error.at(&shown)
+        })
+}
+
+fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
+    let at = |error| SourceError::io(path, &error);
+    let mut file = File::open(path).map_err(at)?;
+    if !file.metadata().map_err(at)?.is_file() {
+        let why = format!("{}: is not a file", path.display());
+        return Err(SourceError::new(SourceErrorKind::Other, why));
+    }
+    let mut block = vec![0; BLOCK];
+    let mut got = read(&mut file, &mut block).map_err(at)?;
+    let Some(format) = format_of(path, &block[..got]) else {
+        let known: Vec<&str> = source::FORMATS.iter().map(|format| format.name()).collect();
+        let why = format!("it looks like none of {}", known.join(", "));
+        return Ok(CheckedFile {
+            engine: None,
+            outcome: Finding::Damaged,
+            checks: vec![Check::failed("format", why)],
+            facts: Facts::new(),
+        });
+    };
+    let proved = match format.forward() {
+        None => format
+            .verify_file(path, &Facts::new(), stop)
+            .map(|checks| Proof {
+                checks,
+                facts: Facts::new(),
+            }),
+        Some(mut verifier) => loop {
+            if stop.requested() {
+                return Err(SourceError::stopped());
+            }
+            if got == 0 {
+                break verifier.finish();
+            }
+            if let Err(error) = verifier.update(&block[..got]) {
+                break Err(error);
+            }
+            got = read(&mut file, &mut block).map_err(at)?;
+        },
+    };
+    let (outcome, proof) = match proved {
+        Ok(proof) => (Finding::Ok, proof),
+        Err(error) if error.kind == SourceErrorKind::Damaged => {
+            let checks = vec![Check::failed(format.name(), error.why)];
+            let facts = Facts::new();
+            (Finding::Damaged, Proof { checks, facts })
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(CheckedFile {
+        engine: Some(format.name()),
+        outcome,
+        checks: proof.checks,
+        facts: proof.facts,
+    })
+}
+
+/// By its first bytes; one whose first bytes are damaged, by its name.
+fn format_of(path: &Path, head: &[u8]) -> Option<&'static dyn Format> {
+    let by_name = || {
+        let extension = path.extension()?.to_str()?;
+        let mut known = source::FORMATS.into_iter();
+        known.find(|format| format.extension() == extension)
+    };
+    source::FORMATS
+        .into_iter()
+        .find(|format| format.recognises(head))
+        .or_else(by_name)
+}
+
+fn read(file: &mut File, block: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match file.read(block) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }

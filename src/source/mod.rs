@@ -16,12 +16,13 @@ pub mod vault;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::manifest::{Check, Facts, Role};
+pub use crate::manifest::{Check, Facts, Role, Sum};
 pub use error::{SourceError, SourceErrorKind};
 pub use open::{FORMATS, SourceConfig, format, open, settings_from_url};
 pub use scratch::Scratch;
@@ -85,6 +86,9 @@ pub struct Capture {
     /// Cheap marks of the content; equal marks on the newest backup make it likely that nothing
     /// has changed, which the digest then proves.
     pub marks: Option<Facts>,
+    /// The sum of the bytes that the engine proved while it caught them, where it did: the file is
+    /// then good if and only if it still has this sum, and needs no second proof.
+    pub proved: Option<Sum>,
     /// The scratch folder the file lives in, if it has one; removed with the capture.
     pub scratch: Option<Scratch>,
 }
@@ -130,15 +134,52 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
     /// before and still is.
     async fn confirm(&self, capture: &Capture, before: &Probe) -> Result<Role, SourceError>;
 
-    /// The path a `restore --into-source` writes, after making sure that the store is not running
-    /// on it (`force` overrides). `backup` is what is about to be put there, for version checks.
-    async fn home(&self, backup: &BackupFacts<'_>, force: bool) -> Result<PathBuf, SourceError>;
+    /// Where a `restore --into-source` goes. For a file: after making sure that the store is not
+    /// running on it (`force` overrides). `backup` is what is about to be put there, for version
+    /// checks.
+    async fn home(&self, backup: &BackupFacts<'_>, force: bool) -> Result<Home, SourceError>;
 
     /// Whether `path` is in use by the live store, with the reason, when this engine can tell.
     async fn uses(&self, path: &Path) -> Option<String>;
 
     /// Findings of `lifeboat check` beyond the probe: rights, ages, settings that will hurt.
     async fn inspect(&self) -> Vec<Finding>;
+}
+
+/// Where a `restore --into-source` goes.
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// The file of a store that is stopped.
+    File(PathBuf),
+    /// The running store, which takes a backup itself.
+    Live(Arc<dyn LiveRestore>),
+}
+
+/// A running store that can be given a backup.
+#[async_trait]
+pub trait LiveRestore: std::fmt::Debug + Send + Sync {
+    /// Looks at the store, and says what giving it this backup means. Changes nothing.
+    async fn plan(&self, backup: &BackupFacts<'_>) -> Result<LivePlan, SourceError>;
+
+    /// Gives it the backup in `file`, and waits until it has taken it. Answers with lines for
+    /// people on the state it is in now.
+    async fn apply(
+        &self,
+        plan: &LivePlan,
+        file: &Path,
+        stop: &Stop,
+    ) -> Result<Vec<String>, SourceError>;
+}
+
+/// What giving a running store a backup means.
+#[derive(Debug, Clone)]
+pub struct LivePlan {
+    /// Where it goes, as it is shown.
+    pub target: String,
+    /// What will happen, a line each, in plain words.
+    pub lines: Vec<String>,
+    /// What the engine wants to remember until it is done; opaque to everyone else.
+    pub state: Facts,
 }
 
 /// What a restore knows of the backup it brings.
@@ -210,6 +251,46 @@ pub trait Format: std::fmt::Debug + Send + Sync {
 
     /// Shell lines after the plain data lies in `./plain`, for people without Lifeboat.
     fn manual_restore(&self, facts: &Facts) -> Vec<String>;
+
+    /// Whether a file that begins with these bytes looks like one of this engine's.
+    fn recognises(&self, head: &[u8]) -> bool;
+
+    /// The facts as rows of cells for people, a table where one has more to say than a line.
+    fn describe(&self, facts: &Facts) -> Vec<Vec<String>> {
+        one_a_row(facts)
+    }
+
+    /// How far the data of these facts has come, where the engine counts that.
+    fn position(&self, _facts: &Facts) -> Option<Position> {
+        None
+    }
+}
+
+/// Each fact as a row of its name and its value.
+pub fn one_a_row(facts: &Facts) -> Vec<Vec<String>> {
+    facts
+        .iter()
+        .map(|(name, value)| {
+            let text = value.as_str().map(str::to_owned);
+            vec![name.clone(), text.unwrap_or_else(|| value.to_string())]
+        })
+        .collect()
+}
+
+/// How far data has come in one history: a later state of the same history has a higher count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Which history: the cluster's id.
+    pub history: String,
+    /// How far: the raft index.
+    pub at: u64,
+}
+
+impl Position {
+    /// Whether it is of the same history and not ahead of `other`.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.history == other.history && self.at >= other.at
+    }
 }
 
 /// Proves data in one forward pass. Blocking, cheap, and never reads ahead.

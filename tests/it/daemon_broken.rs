@@ -1,7 +1,7 @@
 //! A job whose task dies: a daemon without it would look alive and save nothing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use lifeboat::destination::{self, Destination};
 use lifeboat::exit::Exit;
 use lifeboat::pipeline::Job;
 use lifeboat::source::{
-    self, BackupFacts, Capture, Engine, Finding, Format, Probe, Role, SourceError, Stop,
+    self, BackupFacts, Capture, Engine, Finding, Format, Home, Probe, Role, SourceError, Stop,
 };
 use lifeboat::value::Env;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ impl Engine for Mistaken {
         unreachable!("the probe comes first")
     }
 
-    async fn home(&self, _: &BackupFacts<'_>, _: bool) -> Result<PathBuf, SourceError> {
+    async fn home(&self, _: &BackupFacts<'_>, _: bool) -> Result<Home, SourceError> {
         unreachable!("nothing is restored")
     }
 

@@ -11,6 +11,7 @@ mod daemon_support;
 mod damage;
 mod environment;
 mod faulty;
+mod history;
 mod interrupted;
 mod local_store;
 mod program;

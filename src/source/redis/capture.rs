@@ -40,6 +40,7 @@ pub(super) fn capture(
         summary: summary(&dump, before),
         warnings,
         marks: Some(marks),
+        proved: None,
         scratch: None,
         file: dump.file,
     })

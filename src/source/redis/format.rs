@@ -61,6 +61,10 @@ impl Format for RedisFormat {
         Ok(None)
     }
 
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")
+    }
+
     fn manual_restore(&self, _: &Facts) -> Vec<String> {
         [
             "mv plain dump.rdb",

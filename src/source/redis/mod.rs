@@ -14,12 +14,13 @@ mod server;
 mod words;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_trait::async_trait;
 
 use super::{
-    BackupFacts, Capture, Engine, Finding, Format, Probe, Role, SourceError, SourceErrorKind, Stop,
+    BackupFacts, Capture, Engine, Finding, Format, Home, Probe, Role, SourceError, SourceErrorKind,
+    Stop,
 };
 use crate::error::Error;
 use crate::value::Env;
@@ -111,10 +112,10 @@ impl Engine for RedisSource {
         }
     }
 
-    async fn home(&self, _backup: &BackupFacts<'_>, force: bool) -> Result<PathBuf, SourceError> {
+    async fn home(&self, _backup: &BackupFacts<'_>, force: bool) -> Result<Home, SourceError> {
         let home = self.config.dump();
         if force {
-            return Ok(home);
+            return Ok(Home::File(home));
         }
         if connect::listens(&self.server).await {
             let why = format!("a server answers at {}", self.server);
@@ -134,7 +135,7 @@ impl Engine for RedisSource {
                     .hint("move it aside, and start Redis with `appendonly no`"));
             }
         }
-        Ok(home)
+        Ok(Home::File(home))
     }
 
     async fn uses(&self, path: &Path) -> Option<String> {

@@ -88,6 +88,7 @@ pub(super) fn capture(
         summary: format!("{log}{proof}"),
         warnings,
         marks: None,
+        proved: None,
         scratch: Some(scratch),
     })
 }

@@ -99,6 +99,10 @@ impl Format for SqliteFormat {
         Ok(mode.map(|mode| format!("journal mode {mode}")))
     }
 
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.starts_with(b"SQLite format 3\0")
+    }
+
     fn manual_restore(&self, facts: &Facts) -> Vec<String> {
         let mut lines = vec![
             "# stop the application; remove its old database and the -wal, -shm and -journal beside it"

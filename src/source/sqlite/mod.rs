@@ -11,7 +11,7 @@ mod connection;
 mod format;
 mod integrity;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_trait::async_trait;
 use url::Url;
@@ -20,7 +20,7 @@ pub use config::{CheckDepth, SqliteConfig};
 pub use format::SqliteFormat;
 
 use super::{
-    BackupFacts, Capture, Engine, Finding, Format, Probe, Role, Severity, SourceError,
+    BackupFacts, Capture, Engine, Finding, Format, Home, Probe, Role, Severity, SourceError,
     SourceErrorKind, Stop, blocking,
 };
 use crate::value::format_bytes;
@@ -98,13 +98,13 @@ impl Engine for SqliteSource {
         Ok(before.role)
     }
 
-    async fn home(&self, _backup: &BackupFacts<'_>, force: bool) -> Result<PathBuf, SourceError> {
+    async fn home(&self, _backup: &BackupFacts<'_>, force: bool) -> Result<Home, SourceError> {
         let path = self.config.path.clone();
         if let (false, Some(why)) = (force, self.uses(&path).await) {
             let hint = "stop the application first, or add --force";
             return Err(SourceError::new(SourceErrorKind::InUse, why).hint(hint));
         }
-        Ok(path)
+        Ok(Home::File(path))
     }
 
     async fn uses(&self, path: &Path) -> Option<String> {
