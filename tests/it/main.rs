@@ -37,3 +37,4 @@ mod sqlite_trouble;
 mod store_conformance;
 mod store_faults;
 mod support;
+mod vault_support;

@@ -4,6 +4,7 @@
 //! `#[ignore = "needs ..."]` and run by `cargo test -- --include-ignored`.
 #![allow(dead_code, unused_imports)]
 
+pub mod http;
 pub mod proxy;
 pub mod proxy_http;
 mod proxy_relay;
@@ -11,9 +12,16 @@ pub mod redis;
 pub mod s3;
 pub mod servers;
 pub mod tls;
+pub mod vault;
+pub mod vault_cluster;
+pub mod vault_use;
+pub mod watchdog;
 
+pub use http::{HttpAnswer, HttpClient};
 pub use proxy::{Fault, FaultHandle, FaultProxy, Times};
 pub use redis::{RedisOptions, RedisServer};
 pub use s3::{S3Kind, S3Response, S3Server, s3_request};
 pub use servers::{Process, free_port, require, run};
 pub use tls::TestCa;
+pub use vault::{VaultNode, VaultOptions};
+pub use vault_cluster::{VaultCluster, shared_vault};

@@ -375,7 +375,7 @@ pub fn s3_request(
 }
 
 /// The last answer's status and headers in what curl wrote.
-fn parse_head(text: &str) -> Result<(u16, Vec<(String, String)>), String> {
+pub(super) fn parse_head(text: &str) -> Result<(u16, Vec<(String, String)>), String> {
     let last = text
         .trim_end()
         .rsplit("\r\n\r\n")
