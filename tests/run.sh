@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # The one test command. On a Debian machine that has Rust and Go it installs what is missing,
-# builds the S3 servers the tests run against, and runs every check and every test.
+# builds the S3 servers and the Vault server the tests run against, and runs every check and test.
 #
 #   tests/run.sh              everything
 #   tests/run.sh -- FILTER    only the tests that match FILTER (arguments of the test binary)
+#
+# A vault on PATH that is new enough is used as it is. Otherwise one is built on the first run, which
+# takes some ten minutes, 5 GB of disk for modules and as much memory.
 #
 #   LIFEBOAT_SKIP_DENY=1      leave out cargo-deny, which is built once on the first run
 #   LIFEBOAT_TEST_CACHE=DIR   where built servers and cargo-deny are kept between runs
 set -euo pipefail
 
 deny_version=0.20.2
+oldest_vault=1.15
 advisory_fetch_seconds=60
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -131,6 +135,14 @@ server_binary() {
     [[ -x $server ]] || step "build $name $version" build_server "$name" "$package" "$server"
 }
 
+# Whether a vault is on PATH that is new enough for the tests.
+vault_on_path() {
+    local version
+    command -v vault >/dev/null || return 1
+    version=$(vault version 2>/dev/null | sed -n 's/^Vault v\([0-9.]*\).*/\1/p')
+    [[ -n $version && $(printf '%s\n' "$oldest_vault" "$version" | sort -V | head -n 1) == "$oldest_vault" ]]
+}
+
 # cargo-deny, built once without optimisation or debug data: its release profile asks for fat
 # link-time optimisation, which costs far more time than its few runs save.
 install_deny() {
@@ -157,6 +169,12 @@ server_binary minio github.com/minio/minio .
 export LIFEBOAT_TEST_MINIO=$server
 server_binary versitygw github.com/versity/versitygw github.com/versity/versitygw/cmd/versitygw
 export LIFEBOAT_TEST_VERSITYGW=$server
+if vault_on_path; then
+    server=$(command -v vault)
+else
+    server_binary vault github.com/hashicorp/vault .
+fi
+export LIFEBOAT_TEST_VAULT=$server
 
 if ((${#filter[@]} > 0)); then
     step "cargo test (${filter[*]})" cargo test --locked -- --include-ignored "${filter[@]}"
