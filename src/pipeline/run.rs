@@ -299,11 +299,11 @@ async fn store(
         }
     } else {
         let sent = upload(work, probe, &capture, &id, &fresh, report).await?;
-        record.role.after = sent.role_after;
+        record.role.after = job.engine.role_now(sent.role_after).await;
         record.checks.extend(sent.passed.checks.iter().cloned());
         record.facts.extend(sent.passed.facts.clone());
-        if sent.role_after != probe.role {
-            let (before, after) = (probe.role.as_str(), sent.role_after.as_str());
+        if record.role.after != probe.role {
+            let (before, after) = (probe.role.as_str(), record.role.after.as_str());
             let warning = format!("the node was {before} when the run began, and is {after} now");
             report.warnings.push(warning);
         }

@@ -134,6 +134,12 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
     /// before and still is.
     async fn confirm(&self, capture: &Capture, before: &Probe) -> Result<Role, SourceError>;
 
+    /// The role right before the manifest is written, for engines whose leader changes: `confirmed`
+    /// is what [`Engine::confirm`] answered, perhaps long ago when the upload was slow.
+    async fn role_now(&self, confirmed: Role) -> Role {
+        confirmed
+    }
+
     /// Where a `restore --into-source` goes. For a file: after making sure that the store is not
     /// running on it (`force` overrides). `backup` is what is about to be put there, for version
     /// checks.
