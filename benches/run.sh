@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
 # Measures Lifeboat against the tools people would use instead, in alternation, on this machine.
 # Prints the minimum of RUNS wall times, the peak memory, and the ratios that the project promises.
-# Needs what tests/run.sh installs (redis-server, sqlite3, zstd, rclone, MinIO), /usr/bin/time and
-# about 8 GiB of disk in TMPDIR; LIFEBOAT=PATH measures a binary that is built already. `benches/run.sh redis sqlite zstd verify idle list` selects.
+# Needs what tests/run.sh installs (redis-server, sqlite3, zstd, rclone, MinIO, Vault), /usr/bin/time and
+# about 8 GiB of disk in TMPDIR; LIFEBOAT=PATH measures a binary that is built already. `benches/run.sh redis sqlite zstd verify vault archive idle list` selects.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUNS=${RUNS:-5}
 DUMP_MIB=${DUMP_MIB:-1024}
+SNAP_MIB=${SNAP_MIB:-200}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lifeboat-test-servers
 minio=${LIFEBOAT_TEST_MINIO:-$(ls "$cache"/minio-* | tail -n 1)}
+vault=${LIFEBOAT_TEST_VAULT:-$(ls "$cache"/vault-* | tail -n 1)}
 work=$(mktemp -d)
 pids=()
 cleanup() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
 trap cleanup EXIT
-what=${*:-redis verify sqlite zstd idle list}
+what=${*:-redis verify sqlite zstd vault archive idle list}
 wants() { [[ " $what " == *" $1 "* ]]; }
 
 lifeboat=${LIFEBOAT:-$PWD/target/release/lifeboat}
@@ -172,6 +174,91 @@ YAML
     report "lifeboat, seal, digests, store" zstd-lifeboat
     report "zstd, fsynced" zstd-tool
     echo "  speed, ratio: $(ratio zstd-tool zstd-lifeboat) (promised: at least 0.85)"
+fi
+
+# A Vault node whose snapshot has about SNAP_MIB: values are encrypted and do not shrink.
+start_vault() {
+    [ -n "${vault_addr:-}" ] && return
+    local vport cport
+    vport=$(free_port) cport=$(free_port)
+    mkdir -p "$work/vault"
+    cat >"$work/vault.hcl" <<HCL
+disable_mlock = true
+api_addr = "http://127.0.0.1:$vport"
+cluster_addr = "https://127.0.0.1:$cport"
+storage "raft" {
+  path = "$work/vault"
+  node_id = "bench"
+}
+listener "tcp" {
+  address = "127.0.0.1:$vport"
+  cluster_address = "127.0.0.1:$cport"
+  tls_disable = true
+}
+HCL
+    HOME=$work "$vault" server -config="$work/vault.hcl" >"$work/vault.log" 2>&1 &
+    pids+=($!)
+    vault_addr=http://127.0.0.1:$vport
+    until curl -s "$vault_addr/v1/sys/seal-status" >/dev/null; do sleep 0.1; done
+    local keys
+    keys=$(curl -sf -X PUT -d '{"secret_shares":1,"secret_threshold":1}' "$vault_addr/v1/sys/init")
+    export VAULT_TOKEN
+    VAULT_TOKEN=$(python3 -c 'import json,sys; print(json.loads(sys.argv[1])["root_token"])' "$keys")
+    curl -sf -o /dev/null -X PUT -d "{\"key\":$(python3 -c 'import json,sys; print(json.dumps(json.loads(sys.argv[1])["keys"][0]))' "$keys")}" "$vault_addr/v1/sys/unseal"
+    until curl -s "$vault_addr/v1/sys/leader" | grep -q '"is_self":true'; do sleep 0.1; done
+    curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -d '{"type":"kv"}' "$vault_addr/v1/sys/mounts/fill"
+    # Each secret is 96 KiB of random text.
+    python3 -c 'import json,os,sys; json.dump({"value": os.urandom(73728 * 2 // 3).hex()}, sys.stdout)' >"$work/secret"
+    curl -sf --parallel --parallel-max 16 -o /dev/null -X PUT -H "X-Vault-Token: $VAULT_TOKEN" \
+        --data-binary "@$work/secret" "$vault_addr/v1/fill/[1-$((SNAP_MIB * 1024 / 96))]"
+}
+
+if wants vault; then
+    [ -n "${port:-}" ] || start_minio
+    start_vault
+    cat >"$work/vault.yaml" <<YAML
+destinations: { minio: "$s3" }
+scratch_dir: $work
+jobs: { vault: { source: { type: vault, address: "$vault_addr" } } }
+YAML
+    for _ in $(seq "$RUNS"); do
+        empty_bucket
+        measure vault-lifeboat env RUST_LOG=lifeboat=debug "$lifeboat" backup --config "$work/vault.yaml"
+        step captured vault-capture
+        measure vault-curl curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -o "$work/curl.snap" "$vault_addr/v1/sys/storage/raft/snapshot"
+    done
+    echo "Vault snapshot of $(du -m "$work/curl.snap" | cut -f1) MiB to MinIO"
+    report "lifeboat backup, verified" vault-lifeboat
+    report "lifeboat, capture and verify only" vault-capture
+    report "curl to a file" vault-curl
+    echo "  the server is read, ratio: $(ratio vault-capture vault-curl) (promised: at most 1.05)"
+    awk -v a="$(seconds vault-lifeboat)" -v b="$(seconds vault-curl)" 'BEGIN { printf "  whole run: %.2f s, promised at most 1.1 x curl + 1 s = %.2f s\n", a, 1.1 * b + 1 }'
+    empty_bucket
+fi
+
+if wants archive; then
+    start_vault
+    curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -o "$work/deflated.snap" "$vault_addr/v1/sys/storage/raft/snapshot"
+    # As OpenBao writes it: the same archive in a gzip stream that does not compress.
+    python3 - "$work/deflated.snap" "$work/stored.snap" <<'PY'
+import gzip, struct, sys, zlib
+data = gzip.open(sys.argv[1]).read()
+pack = zlib.compressobj(0, zlib.DEFLATED, -15)
+with open(sys.argv[2], "wb") as out:
+    out.write(b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + pack.compress(data) + pack.flush())
+    out.write(struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF))
+PY
+    for _ in $(seq "$RUNS"); do
+        measure archive-stored "$lifeboat" verify "$work/stored.snap"
+        measure archive-deflated "$lifeboat" verify "$work/deflated.snap"
+        measure archive-gzip gzip -t -S .snap "$work/deflated.snap"
+    done
+    echo "checking snapshots of $(du -m "$work/deflated.snap" | cut -f1) MiB offline"
+    report "lifeboat verify, stored" archive-stored
+    report "lifeboat verify, deflated" archive-deflated
+    report "gzip -t, deflated" archive-gzip
+    awk -v s="$(seconds archive-stored)" -v b="$(stat -c %s "$work/stored.snap")" 'BEGIN { printf "  stored: %.0f MB/s (promised: at least 250)\n", b / s / 1e6 }'
+    echo "  deflated, times as fast as gzip -t: $(ratio archive-gzip archive-deflated) (promised: at least 1)"
 fi
 
 if wants idle; then
