@@ -37,4 +37,5 @@ mod sqlite_trouble;
 mod store_conformance;
 mod store_faults;
 mod support;
+mod vault_double;
 mod vault_support;

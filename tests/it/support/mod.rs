@@ -13,7 +13,9 @@ pub mod s3;
 pub mod servers;
 pub mod tls;
 pub mod vault;
+pub mod vault_answers;
 pub mod vault_cluster;
+pub mod vault_double;
 pub mod vault_use;
 pub mod watchdog;
 
@@ -24,4 +26,6 @@ pub use s3::{S3Kind, S3Response, S3Server, s3_request};
 pub use servers::{Process, free_port, require, run};
 pub use tls::TestCa;
 pub use vault::{VaultNode, VaultOptions};
+pub use vault_answers::Answer;
 pub use vault_cluster::{VaultCluster, shared_vault};
+pub use vault_double::{SeenRequest, VaultDouble};
