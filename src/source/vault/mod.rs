@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod login;
 
 pub use config::{
     AppRoleAuth, Auth, CertAuth, JwtAuth, KubernetesAuth, PasswordAuth, Product, TokenAuth,
