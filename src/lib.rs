@@ -8,7 +8,7 @@
 //! | `config` | what can be configured; jobs out of it | pipeline, source, destination, retention, schedule, seal, value |
 //! | `pipeline` | the run, verify, restore, prune, check | source, destination, catalog, manifest, retention, schedule, seal, value |
 //! | `catalog` | the backups of a series, newest first | destination, manifest |
-//! | `source` | engines: probe, capture, verify, restore | manifest, value |
+//! | `source` | engines: probe, capture, verify, restore | manifest, seal, value |
 //! | `retention` | pure: list and rules in, plan with reasons out | value |
 //! | `schedule` | pure: when a run is due | |
 //! | `seal` | compress and digest, streaming, and their inverse | manifest |

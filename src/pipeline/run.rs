@@ -299,7 +299,10 @@ async fn store(
         }
     } else {
         let sent = upload(work, probe, &capture, &id, &fresh, report).await?;
-        record.role.after = job.engine.role_now(sent.role_after).await;
+        record.role.after = match job.engine.role_now(probe).await {
+            Some(role) => role,
+            None => sent.role_after,
+        };
         record.checks.extend(sent.passed.checks.iter().cloned());
         record.facts.extend(sent.passed.facts.clone());
         if record.role.after != probe.role {

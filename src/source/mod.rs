@@ -134,10 +134,11 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
     /// before and still is.
     async fn confirm(&self, capture: &Capture, before: &Probe) -> Result<Role, SourceError>;
 
-    /// The role right before the manifest is written, for engines whose leader changes: `confirmed`
-    /// is what [`Engine::confirm`] answered, perhaps long ago when the upload was slow.
-    async fn role_now(&self, confirmed: Role) -> Role {
-        confirmed
+    /// The role right before the manifest is written, for engines whose leader changes: since
+    /// [`Engine::confirm`] much time may have passed, when the upload was slow. `None` where that
+    /// answer will do.
+    async fn role_now(&self, _before: &Probe) -> Option<Role> {
+        None
     }
 
     /// Where a `restore --into-source` goes. For a file: after making sure that the store is not

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::redis::{self, RedisConfig, RedisSource};
 use super::sqlite::{self, SqliteConfig, SqliteSource};
+use super::vault::{self, VaultConfig, VaultSource};
 use super::{Engine, Format};
 use crate::error::Error;
 use crate::value::Env;
@@ -18,6 +19,8 @@ pub enum SourceConfig {
     Sqlite(SqliteConfig),
     /// A Redis or Valkey server beside us, by the dump.rdb it writes.
     Redis(Box<RedisConfig>),
+    /// A Vault or OpenBao node beside us, or a Consul or Nomad server, by its raft snapshot API.
+    Vault(Box<VaultConfig>),
 }
 
 impl SourceConfig {
@@ -26,12 +29,17 @@ impl SourceConfig {
         match self {
             SourceConfig::Sqlite(config) => config.contradictions(),
             SourceConfig::Redis(config) => config.contradictions(),
+            SourceConfig::Vault(config) => config.contradictions(),
         }
     }
 }
 
 /// Every format there is.
-pub static FORMATS: [&dyn Format; 2] = [&sqlite::SqliteFormat, &redis::RedisFormat];
+pub static FORMATS: [&dyn Format; 3] = [
+    &sqlite::SqliteFormat,
+    &redis::RedisFormat,
+    &vault::VaultFormat,
+];
 
 /// Opens a configured source. Nothing is connected yet.
 ///
@@ -41,6 +49,7 @@ pub fn open(config: &SourceConfig, env: &Env) -> Result<Arc<dyn Engine>, Error> 
     Ok(match config {
         SourceConfig::Sqlite(config) => Arc::new(SqliteSource::new(config)),
         SourceConfig::Redis(config) => Arc::new(RedisSource::new(config, env)?),
+        SourceConfig::Vault(config) => Arc::new(VaultSource::new(config, env)?),
     })
 }
 
@@ -60,8 +69,9 @@ pub fn settings_from_url(url: &Url) -> Result<(serde_json::Value, String), Strin
         "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" | "unix" => {
             redis::settings_from_url(url)
         }
+        "vault+https" | "vault+http" | "vault+unix" => vault::settings_from_url(url),
         other => Err(format!(
-            "`{other}:` is no source; write `sqlite:///path/to.db` or `redis://host:port?data_dir=/data`"
+            "`{other}:` is no source; write `sqlite:///path/to.db`, `redis://host:port?data_dir=/data` or `vault+https://host:8200`"
         )),
     }
 }

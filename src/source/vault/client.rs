@@ -1,16 +1,66 @@
-use reqwest::Method;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::config::VaultConfig;
-use crate::source::{SourceError, SourceErrorKind};
+use super::config::{Product, VaultConfig};
+use super::endpoint::{Endpoint, below, place};
+use super::environment::{Settings, Unusable};
+use super::leader::Leader;
+use super::redirect::{Refused, Trail, shown};
+use super::refusal;
+use super::wire::Wires;
+use crate::source::SourceError;
 use crate::value::{Env, Secret};
+
+/// No small answer is larger.
+const SMALL: usize = 1 << 20;
+/// What an upload hands over at once; the unit in which its progress is seen.
+const PIECE: usize = 256 << 10;
+
+/// How long each step of a request may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub connect: Duration,
+    /// Until a small request is answered.
+    pub answer: Duration,
+    /// Until a snapshot begins to come. The server looks through its data first.
+    pub snapshot: Duration,
+    /// Without a byte, either way.
+    pub stall: Duration,
+    /// From the last byte of an upload to its answer. The server takes the data apart first.
+    pub digest: Duration,
+}
+
+impl Limits {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: settings.answer.unwrap_or(Duration::from_secs(30)),
+            snapshot: Duration::from_mins(1),
+            stall: Duration::from_secs(30),
+            digest: Duration::from_mins(5),
+        }
+    }
+}
 
 /// The server's HTTP interface.
 #[derive(Debug)]
 pub(super) struct Api {
-    http: reqwest::Client,
-    address: Url,
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    wires: Wires,
+    pub(super) limits: Limits,
+    product: OnceLock<Product>,
+    leader: Mutex<Option<Url>>,
 }
 
 /// One small request.
@@ -24,65 +74,439 @@ pub(super) struct Call<'a> {
     pub body: Option<Value>,
 }
 
+impl<'a> Call<'a> {
+    /// A request without a login.
+    pub fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            token: None,
+            namespace: None,
+            body: None,
+        }
+    }
+}
+
 /// A small answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: u16,
-    /// The body; null where it was empty.
+    /// The body; null where it was empty, and a string where it was no JSON.
     pub json: Value,
 }
 
 impl Answer {
     /// What the server said went wrong.
     pub fn errors(&self) -> Vec<String> {
+        if let Some(text) = self.json.as_str() {
+            return vec![text.to_owned()];
+        }
         let errors = self.json.get("errors").and_then(Value::as_array);
         let texts = errors.into_iter().flatten().filter_map(Value::as_str);
         texts.map(str::to_owned).collect()
     }
+
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// A request on its way, with what is the same at each hop.
+struct Journey<'a> {
+    method: Method,
+    headers: HeaderMap,
+    cargo: Cargo<'a>,
+    limit: Duration,
+}
+
+enum Cargo<'a> {
+    None,
+    Text(String),
+    File { path: &'a Path, bytes: u64 },
 }
 
 impl Api {
     /// A client that has not connected yet. The error is the key concerned and why.
-    pub fn new(config: &VaultConfig, _env: &Env) -> Result<Self, (&'static str, String)> {
-        let address = config
-            .address
-            .as_deref()
-            .unwrap_or("https://127.0.0.1:8200");
-        let address = address
-            .parse()
-            .map_err(|error| ("address", format!("{error}")))?;
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| ("address", error.to_string()))?;
-        Ok(Self { http, address })
+    pub fn new(config: &VaultConfig, env: &Env) -> Result<Self, Unusable> {
+        let settings = Settings::resolve(config, env)?;
+        let limits = Limits::new(&settings);
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            let wrong = |_| ("address", format!("the header `{name}` cannot be sent"));
+            let name = name
+                .parse::<reqwest::header::HeaderName>()
+                .map_err(|error| wrong(error.to_string()))?;
+            let value = sensitive(value).map_err(|error| wrong(error.to_string()))?;
+            headers.insert(name, value);
+        }
+        headers.insert("X-Vault-Request", HeaderValue::from_static("true"));
+        let product = OnceLock::new();
+        if config.product != Product::Auto {
+            let _ = product.set(config.product);
+        }
+        Ok(Self {
+            wires: Wires::new(&settings, limits.connect)?,
+            endpoint: settings.endpoint,
+            headers,
+            limits,
+            product,
+            leader: Mutex::new(None),
+        })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What answers there, once it is known.
+    pub fn product(&self) -> Option<Product> {
+        self.product.get().copied()
+    }
+
+    pub fn found(&self, product: Product) {
+        // What the configuration says stays.
+        let _ = self.product.set(product);
+    }
+
+    /// The leader's address as it was said last.
+    pub fn known_leader(&self) -> Option<Url> {
+        self.leader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Redirects to this address are followed from now on.
+    pub fn knows_leader(&self, address: Option<Url>) {
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
     /// Sends one small request and reads its answer, whatever its status.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, SourceError> {
-        let unreachable = |error: reqwest::Error| {
-            SourceError::new(SourceErrorKind::Unreachable, error.to_string())
+        let journey = Journey {
+            headers: self.headers(call.token, call.namespace)?,
+            method: call.method,
+            cargo: call
+                .body
+                .map_or(Cargo::None, |body| Cargo::Text(body.to_string())),
+            limit: self.limits.answer,
         };
-        let url = format!(
-            "{}/{}",
-            self.address.as_str().trim_end_matches('/'),
-            call.path
-        );
-        let mut request = self.http.request(call.method, url);
-        request = request.header("X-Vault-Request", "true");
-        if let Some(token) = call.token {
-            request = request.header("X-Vault-Token", token.expose());
-        }
-        if let Some(namespace) = call.namespace {
-            request = request.header("X-Vault-Namespace", namespace);
-        }
-        if let Some(body) = call.body {
-            request = request.body(body.to_string());
-        }
-        let answer = request.send().await.map_err(unreachable)?;
+        let (answer, _) = self.travel(&journey, self.start(None, call.path)?).await?;
+        self.read(answer).await
+    }
+
+    /// Who leads, asked now.
+    pub async fn leader(&self) -> Result<Leader, SourceError> {
+        let answer = self.call(Call::get(Leader::PATH)).await?;
+        let leader = Leader::read(&answer, &self.endpoint)?;
+        self.knows_leader(leader.address.clone());
+        Ok(leader)
+    }
+
+    /// Begins a download. `from` is where to ask, unless it is the configured address.
+    pub async fn download(
+        &self,
+        path: &str,
+        token: Option<&Secret>,
+        from: Option<&Url>,
+    ) -> Result<Response, SourceError> {
+        let journey = Journey {
+            method: Method::GET,
+            headers: self.headers(token, None)?,
+            cargo: Cargo::None,
+            limit: self.limits.snapshot,
+        };
+        let (answer, _) = self.travel(&journey, self.start(from, path)?).await?;
+        Ok(answer)
+    }
+
+    /// Sends a file of `bytes` bytes to the leader, and reads its answer. A node that does not
+    /// lead sends us on before it has read the file, which breaks the connection, so the leader
+    /// is asked for first.
+    pub async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&Secret>,
+        file: &Path,
+        bytes: u64,
+    ) -> Result<Answer, SourceError> {
+        let leader = match self.product() {
+            Some(Product::Consul | Product::Nomad) => None,
+            _ => {
+                let leader = self.leader().await?;
+                leader.address.filter(|_| !leader.is_self)
+            }
+        };
+        let journey = Journey {
+            method,
+            headers: self.headers(token, None)?,
+            cargo: Cargo::File { path: file, bytes },
+            limit: self.limits.digest,
+        };
+        let start = self.start(leader.as_ref(), path)?;
+        let (answer, _) = self.travel(&journey, start).await?;
+        self.read(answer).await
+    }
+
+    /// Reads a small answer to its end.
+    pub async fn read(&self, mut answer: Response) -> Result<Answer, SourceError> {
         let status = answer.status().as_u16();
-        let bytes = answer.bytes().await.map_err(unreachable)?;
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let at = place(answer.url());
+        let html = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("text/html"));
+        let mut body = Vec::new();
+        loop {
+            let chunk = timeout(self.limits.stall, answer.chunk())
+                .await
+                .map_err(|_| refusal::stalled(&at, self.limits.stall))?
+                .map_err(|error| refusal::broken(&error, &at))?;
+            let Some(chunk) = chunk else { break };
+            if body.len() + chunk.len() > SMALL {
+                return Err(refusal::verbose(&at));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let text = body.trim_ascii();
+        if html || text.starts_with(b"<") {
+            return Err(refusal::web_page(status, &at));
+        }
+        if text.is_empty() {
+            let json = Value::Null;
+            return Ok(Answer { status, json });
+        }
+        let json = serde_json::from_slice(text).unwrap_or_else(|_| {
+            let text = String::from_utf8_lossy(text);
+            Value::String(text.chars().take(300).collect())
+        });
+        if status == 400
+            && json
+                .as_str()
+                .is_some_and(|text| text.contains("HTTP request to an HTTPS server"))
+        {
+            return Err(refusal::wants_tls(&at));
+        }
         Ok(Answer { status, json })
+    }
+
+    fn start(&self, from: Option<&Url>, path: &str) -> Result<Url, SourceError> {
+        let url = match from {
+            Some(address) => below(address, path),
+            None => self.endpoint.at(path),
+        };
+        url.map_err(|error| refusal::other(format!("`{path}` is no path: {error}")))
+    }
+
+    fn headers(
+        &self,
+        token: Option<&Secret>,
+        namespace: Option<&str>,
+    ) -> Result<HeaderMap, SourceError> {
+        let mut headers = self.headers.clone();
+        if let Some(token) = token {
+            let value = sensitive(token).map_err(|_| refusal::unprintable_token())?;
+            let name = match self.product() {
+                Some(Product::Consul) => "X-Consul-Token",
+                Some(Product::Nomad) => "X-Nomad-Token",
+                _ => "X-Vault-Token",
+            };
+            headers.insert(name, value);
+        }
+        if let Some(namespace) = namespace {
+            let value = HeaderValue::from_str(namespace)
+                .map_err(|_| refusal::other("`namespace` cannot be sent in a header".into()))?;
+            headers.insert("X-Vault-Namespace", value);
+        }
+        Ok(headers)
+    }
+
+    /// Sends a request and follows where it is sent on to, with everything it carries.
+    async fn travel(
+        &self,
+        journey: &Journey<'_>,
+        start: Url,
+    ) -> Result<(Response, Url), SourceError> {
+        let mut known = vec![self.endpoint.url.clone()];
+        known.extend(self.known_leader());
+        let mut trail = Trail::new(start, known);
+        let mut asked = false;
+        loop {
+            let answer = self.send(journey, trail.here()).await?;
+            if !leads_on(answer.status()) {
+                return Ok((answer, trail.here().clone()));
+            }
+            let location = answer.headers().get(LOCATION);
+            let location = location.and_then(|value| value.to_str().ok());
+            let at = place(trail.here());
+            match trail.follow(location) {
+                Ok(()) => {}
+                Err(Refused::Wrong(why)) => return Err(refusal::redirect(&at, &why)),
+                Err(Refused::Foreign(url)) if asked => {
+                    return Err(refusal::foreign(
+                        &at,
+                        &shown(&url),
+                        self.known_leader().as_ref(),
+                    ));
+                }
+                Err(Refused::Foreign(_)) => {
+                    // Another node may have been elected since the leader was asked for.
+                    asked = true;
+                    if let Some(leader) = self.leader_without_redirects().await? {
+                        trail.allow(leader);
+                    }
+                    match trail.follow(location) {
+                        Ok(()) => {}
+                        Err(Refused::Wrong(why)) => return Err(refusal::redirect(&at, &why)),
+                        Err(Refused::Foreign(url)) => {
+                            let leader = self.known_leader();
+                            return Err(refusal::foreign(&at, &shown(&url), leader.as_ref()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn leader_without_redirects(&self) -> Result<Option<Url>, SourceError> {
+        if let Some(Product::Consul | Product::Nomad) = self.product() {
+            return Ok(None);
+        }
+        let journey = Journey {
+            method: Method::GET,
+            headers: self.headers(None, None)?,
+            cargo: Cargo::None,
+            limit: self.limits.answer,
+        };
+        let answer = self
+            .send(&journey, &self.start(None, Leader::PATH)?)
+            .await?;
+        let leader = Leader::read(&self.read(answer).await?, &self.endpoint)?;
+        self.knows_leader(leader.address.clone());
+        Ok(leader.address)
+    }
+
+    /// One hop.
+    async fn send(&self, journey: &Journey<'_>, url: &Url) -> Result<Response, SourceError> {
+        let at = place(url);
+        let way = self.wires.to(url).map_err(refusal::other)?;
+        let mut request = way
+            .client
+            .request(journey.method.clone(), way.url)
+            .headers(journey.headers.clone());
+        if let Some(host) = way.host {
+            request = request.header(HOST, host);
+        }
+        let progress = Arc::new(Progress::new());
+        let mut limit = journey.limit;
+        match &journey.cargo {
+            Cargo::None => progress.end(),
+            Cargo::Text(text) => {
+                progress.end();
+                request = request
+                    .header(CONTENT_TYPE, "application/json")
+                    .body(text.clone());
+            }
+            Cargo::File { path, bytes } => {
+                limit = limit.max(self.limits.stall);
+                let file = tokio::fs::File::open(path)
+                    .await
+                    .map_err(|error| SourceError::io(path, &error))?;
+                request = request
+                    .header(CONTENT_LENGTH, *bytes)
+                    .header(CONTENT_TYPE, "application/gzip")
+                    .body(body(file, progress.clone()));
+            }
+        }
+        tokio::select! {
+            answer = request.send() => {
+                answer.map_err(|error| refusal::sending(&error, &at, url.scheme() == "https"))
+            }
+            at_end = progress.watch(self.limits.stall, limit) => Err(if at_end {
+                refusal::silent(&at, limit, url.scheme() == "https")
+            } else {
+                refusal::stalled(&at, self.limits.stall)
+            }),
+        }
+    }
+}
+
+/// 303 would have us ask with another method.
+fn leads_on(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 307 | 308)
+}
+
+fn sensitive(secret: &Secret) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(secret.expose())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn body(file: tokio::fs::File, progress: Arc<Progress>) -> reqwest::Body {
+    let pieces = stream::unfold((file, progress), |(mut file, progress)| async move {
+        progress.made();
+        let mut piece = vec![0; PIECE];
+        match file.read(&mut piece).await {
+            Ok(0) => {
+                progress.end();
+                None
+            }
+            Ok(read) => {
+                piece.truncate(read);
+                Some((Ok(piece), (file, progress)))
+            }
+            Err(error) => Some((Err(error), (file, progress))),
+        }
+    });
+    reqwest::Body::wrap_stream(pieces)
+}
+
+/// When a request's body last moved.
+#[derive(Debug)]
+struct Progress {
+    begin: Instant,
+    last: AtomicU64,
+    ended: OnceLock<Instant>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            last: AtomicU64::new(0),
+            ended: OnceLock::new(),
+        }
+    }
+
+    fn made(&self) {
+        let at = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(at, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        let _ = self.ended.set(Instant::now());
+    }
+
+    /// Resolves when the time is up: that for the answer, once the body has gone, else that for
+    /// the next piece. Answers whether the body had gone.
+    async fn watch(&self, stall: Duration, answer: Duration) -> bool {
+        loop {
+            let (idle, limit) = match self.ended.get() {
+                Some(ended) => (ended.elapsed(), answer),
+                None => {
+                    let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+                    (self.begin.elapsed().saturating_sub(last), stall)
+                }
+            };
+            match limit.checked_sub(idle) {
+                Some(left) if !left.is_zero() => {
+                    // The end of the body may come before the time is up.
+                    tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+                }
+                _ => return self.ended.get().is_some(),
+            }
+        }
     }
 }

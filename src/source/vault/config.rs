@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::endpoint::Endpoint;
 use crate::value::{HumanDuration, SecretSetting};
 
 /// A Vault or OpenBao node with raft storage, or a Consul or Nomad server, by its snapshot API.
@@ -13,7 +14,8 @@ use crate::value::{HumanDuration, SecretSetting};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VaultConfig {
-    /// Where the node beside us answers: `https://host:port` or `http://host:port`. Unset:
+    /// Where the node beside us answers: `https://host:port`, `http://host:port` or
+    /// `unix:///path/to/vault.sock`. Unset:
     /// `BAO_ADDR` or `VAULT_ADDR`, else `https://127.0.0.1:8200`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uri"))]
@@ -199,7 +201,42 @@ impl VaultConfig {
             (None, Some(_)) => found.push(("client_key", "needs `client_cert` beside it".into())),
             _ => {}
         }
+        match self.address.as_deref().map(Endpoint::parse) {
+            Some(Err(why)) => found.push(("address", why)),
+            // The leader may have TLS where the socket of a proxy beside us has none.
+            Some(Ok(endpoint)) if !endpoint.is_tls() && endpoint.socket.is_none() => {
+                let why = "is for TLS only; `address` must then begin with `https://`";
+                found.extend(self.tls_keys().map(|key| (key, why.to_owned())));
+            }
+            _ => {}
+        }
+        if self.skip_verify == Some(true) && self.ca_cert.is_some() {
+            let why = "is on, so that `ca_cert` has no effect; keep one of them";
+            found.push(("skip_verify", why.into()));
+        }
+        if let Some(Auth::Token(auth)) = &self.auth
+            && auth.token.is_some()
+            && auth.token_file.is_some()
+        {
+            let why = "has both `token` and `token_file`; keep one";
+            found.push(("auth", why.into()));
+        }
+        if self.timeout.0.is_zero() {
+            found.push(("timeout", "must be longer than `0s`".into()));
+        }
         found
+    }
+
+    /// The keys for TLS that are set.
+    fn tls_keys(&self) -> impl Iterator<Item = &'static str> {
+        let set = [
+            ("ca_cert", self.ca_cert.is_some()),
+            ("client_cert", self.client_cert.is_some()),
+            ("client_key", self.client_key.is_some()),
+            ("tls_server_name", self.tls_server_name.is_some()),
+            ("skip_verify", self.skip_verify == Some(true)),
+        ];
+        set.into_iter().filter(|(_, set)| *set).map(|(key, _)| key)
     }
 }
 
@@ -212,11 +249,11 @@ pub fn settings_from_url(url: &Url) -> Result<(serde_json::Value, String), Strin
     let Some(rest) = url.as_str().strip_prefix("vault+") else {
         return Err("is not `vault+https://host:8200` or `vault+http://host:8200`".into());
     };
-    let mut address: Url = rest.parse().map_err(|error| format!("{error}"))?;
-    address.set_query(None);
+    let address = rest.split(['?', '#']).next().unwrap_or(rest);
+    Endpoint::parse(address)?;
     let mut settings = serde_json::Map::new();
     settings.insert("type".into(), "vault".into());
-    settings.insert("address".into(), address.as_str().into());
+    settings.insert("address".into(), address.into());
     for (key, value) in url.query_pairs() {
         if settings
             .insert(key.clone().into_owned(), value.as_ref().into())
@@ -227,3 +264,6 @@ pub fn settings_from_url(url: &Url) -> Result<(serde_json::Value, String), Strin
     }
     Ok((settings.into(), "vault".into()))
 }
+
+#[cfg(test)]
+mod tests;

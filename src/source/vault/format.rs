@@ -1,0 +1,183 @@
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::config::Product;
+use super::facts;
+use crate::source::{Check, Facts, Format, Position, Proof, SourceError, Stop, Verifier};
+
+const BLOCK: usize = 1024 * 1024;
+
+/// The verifier of what `product` wrote; of any of them, if it is not known.
+pub(super) fn verifier(_product: Option<Product>) -> Box<dyn Verifier> {
+    Box::new(Magic { seen: Vec::new() })
+}
+
+/// Looks at the gzip header only.
+struct Magic {
+    seen: Vec<u8>,
+}
+
+impl Verifier for Magic {
+    fn update(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        let missing = 2_usize.saturating_sub(self.seen.len());
+        self.seen.extend(bytes.iter().take(missing));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
+        if self.seen == [0x1f, 0x8b] {
+            Ok(Proof {
+                checks: vec![Check::ok("gzip", "header only")],
+                facts: Facts::new(),
+            })
+        } else {
+            Err(SourceError::damaged("not a gzip file"))
+        }
+    }
+}
+
+/// Raft snapshot archives.
+#[derive(Debug)]
+pub struct VaultFormat;
+
+impl Format for VaultFormat {
+    fn name(&self) -> &'static str {
+        "vault"
+    }
+
+    fn extension(&self) -> &'static str {
+        "snap"
+    }
+
+    fn forward(&self) -> Option<Box<dyn Verifier>> {
+        Some(verifier(None))
+    }
+
+    fn verify_file(
+        &self,
+        path: &Path,
+        facts: &Facts,
+        stop: &Stop,
+    ) -> Result<Vec<Check>, SourceError> {
+        let failed = |error| SourceError::io(path, &error);
+        let mut file = File::open(path).map_err(failed)?;
+        let mut verifier = verifier(product(facts));
+        let mut block = vec![0; BLOCK];
+        loop {
+            if stop.requested() {
+                return Err(SourceError::stopped());
+            }
+            let read = match file.read(&mut block) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            verifier.update(&block[..read])?;
+        }
+        Ok(verifier.finish()?.checks)
+    }
+
+    // It is no file of a running server.
+    fn in_use(&self, _: &Path) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
+    fn companions(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn leftovers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn settle(&self, _: &Path, _: &Facts) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.starts_with(&[0x1f, 0x8b])
+    }
+
+    fn describe(&self, facts: &Facts) -> Vec<Vec<String>> {
+        facts::describe(facts)
+    }
+
+    fn position(&self, facts: &Facts) -> Option<Position> {
+        facts::position(facts)
+    }
+
+    fn manual_restore(&self, facts: &Facts) -> Vec<String> {
+        let product = product(facts).unwrap_or(Product::Vault);
+        let file = product.snapshot_file();
+        let command = product.restore_command();
+        let mut lines = vec![
+            "gzip -t plain".to_owned(),
+            format!("mv plain {file}"),
+            format!("echo 'put it back with: {command} {file}'"),
+        ];
+        if !matches!(product, Product::Consul | Product::Nomad) {
+            let cluster = facts
+                .get("cluster_id")
+                .and_then(serde_json::Value::as_str)
+                // The line is run by a shell.
+                .filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+                .map(|id| format!(" {id}"))
+                .unwrap_or_default();
+            lines.push(format!(
+                "echo 'into another cluster: {command} -force {file}, with the old one stopped; then unseal with the keys of cluster{cluster}'"
+            ));
+        }
+        lines
+    }
+}
+
+fn product(facts: &Facts) -> Option<Product> {
+    let name = facts.get("product")?.as_str()?;
+    Some(Product::named(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(product: &str, cluster: &str) -> Facts {
+        [("product", product), ("cluster_id", cluster)]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect()
+    }
+
+    #[test]
+    fn each_product_is_put_back_by_its_own_command() {
+        let cases = [
+            ("vault", "vault operator raft snapshot restore vault.snap"),
+            ("openbao", "bao operator raft snapshot restore vault.snap"),
+            ("consul", "consul snapshot restore consul.snap"),
+            ("nomad", "nomad operator snapshot restore nomad.snap"),
+        ];
+        for (product, command) in cases {
+            let lines = VaultFormat.manual_restore(&facts(product, "")).join("\n");
+            assert!(lines.contains(command), "{lines}");
+        }
+        assert!(VaultFormat.manual_restore(&Facts::new())[2].contains("vault operator"));
+    }
+
+    #[test]
+    fn the_keys_needed_are_named_by_their_cluster() {
+        let lines = VaultFormat.manual_restore(&facts("vault", "efd2fb1b-1021"));
+        assert!(
+            lines[3].contains("keys of cluster efd2fb1b-1021'"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_strange_cluster_id_is_no_part_of_a_shell_line() {
+        let lines = VaultFormat
+            .manual_restore(&facts("vault", "'; rm -rf /; '"))
+            .join("\n");
+        assert!(!lines.contains("rm -rf"), "{lines}");
+    }
+}
