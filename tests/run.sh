@@ -65,7 +65,8 @@ missing_packages() {
     local command_and_package
     for command_and_package in \
         redis-server:redis-server redis-cli:redis-tools redis-check-rdb:redis-tools \
-        sqlite3:sqlite3 zstd:zstd rclone:rclone openssl:openssl curl:curl cc:gcc; do
+        sqlite3:sqlite3 zstd:zstd rclone:rclone openssl:openssl curl:curl cc:gcc \
+        /usr/sbin/slapd:slapd ldapwhoami:ldap-utils; do
         command -v "${command_and_package%%:*}" >/dev/null || echo "${command_and_package##*:}"
     done
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
@@ -92,9 +93,11 @@ install_packages() {
         tail -n 20 "$cache/apt.log" >&2
         return "$status"
     fi
-    if [[ " $* " == *" redis-server "* ]] && command -v systemctl >/dev/null; then
-        systemctl disable redis-server.service >/dev/null 2>&1 || true
-    fi
+    command -v systemctl >/dev/null || return 0
+    local service
+    for service in redis-server slapd; do
+        [[ " $* " != *" $service "* ]] || systemctl disable "$service.service" >/dev/null 2>&1 || true
+    done
 }
 
 install_missing() {
@@ -165,6 +168,7 @@ mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 command -v cargo >/dev/null || fail "cargo is missing: install Rust first"
 install_missing
+export LIFEBOAT_TEST_SLAPD=/usr/sbin/slapd
 server_binary minio github.com/minio/minio .
 export LIFEBOAT_TEST_MINIO=$server
 server_binary versitygw github.com/versity/versitygw github.com/versity/versitygw/cmd/versitygw

@@ -4,10 +4,13 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::servers::wait_until;
-use crate::support::{TestCa, VaultCluster, shared_vault};
+use crate::support::{
+    HttpClient, LdapServer, TestCa, TokenReviewServer, VaultCluster, service_account_token,
+    shared_vault,
+};
 
 const SNAPSHOT: &str = "sys/storage/raft/snapshot";
 
@@ -108,6 +111,73 @@ fn logins_may_read_snapshots_and_nothing_else() {
     assert!(printed.contains(SNAPSHOT), "{printed}");
     let denied = cluster.cli(0, &["kv", "get", "nowhere/nothing"]);
     assert!(!denied.status.success());
+}
+
+/// Logs in at the shared server, and says whether the token reads snapshots.
+fn reads_snapshots(path: &str, login: &Value) -> bool {
+    let cluster = shared_vault();
+    let answer = cluster.http(0, "POST", path, None, Some(login));
+    let (_, answer) = answer.expect("an answer");
+    let token = answer["auth"]["client_token"].as_str();
+    let answer = cluster.http(0, "GET", SNAPSHOT, token, None);
+    answer.expect("an answer").0 == 200
+}
+
+#[test]
+#[ignore = "needs vault and slapd"]
+fn users_of_vault_and_of_a_directory_log_in() {
+    let cluster = shared_vault();
+    cluster.enable_userpass("people", "ann", "secret");
+    let path = "auth/people/login/ann";
+    assert!(reads_snapshots(path, &json!({ "password": "secret" })));
+    assert!(!reads_snapshots(path, &json!({ "password": "wrong" })));
+
+    let directory = LdapServer::start();
+    cluster.enable_ldap("directory", &directory);
+    let path = format!("auth/directory/login/{}", LdapServer::USER);
+    assert!(reads_snapshots(
+        &path,
+        &json!({ "password": LdapServer::PASSWORD })
+    ));
+    assert!(!reads_snapshots(&path, &json!({ "password": "wrong" })));
+}
+
+#[test]
+#[ignore = "needs vault"]
+fn a_service_account_logs_in() {
+    let cluster = shared_vault();
+    let reviews = TokenReviewServer::start("backups", "lifeboat");
+    cluster.enable_kubernetes("cluster", &reviews, "backups", "lifeboat");
+    let path = "auth/cluster/login";
+    let jwt = service_account_token("backups", "lifeboat");
+    let login = json!({ "role": "lifeboat", "jwt": jwt });
+    assert!(reads_snapshots(path, &login));
+    let asked = &reviews.requests()[0];
+    assert_eq!(asked.json()["spec"]["token"], jwt.as_str());
+    let other = service_account_token("backups", "other");
+    assert!(!reads_snapshots(
+        path,
+        &json!({ "role": "lifeboat", "jwt": other })
+    ));
+    reviews.reject();
+    assert!(!reads_snapshots(path, &login));
+}
+
+#[test]
+#[ignore = "needs vault"]
+fn a_certificate_logs_in() {
+    let ca = TestCa::new();
+    let cluster = VaultCluster::options().tls(&ca).start();
+    cluster.enable_cert("cert", &ca.ca_pem);
+    let mut client = cluster.nodes[0].client.clone();
+    let login = |client: &HttpClient| {
+        let url = cluster.nodes[0].url("auth/cert/login");
+        let answer = client.send("POST", &url, &[], Some(b"{\"name\": \"lifeboat\"}"));
+        answer.expect("an answer").status
+    };
+    assert_eq!(login(&client), 400);
+    client.identity = Some(ca.issue("someone", &[]));
+    assert_eq!(login(&client), 200);
 }
 
 #[test]

@@ -122,9 +122,14 @@ impl VaultDouble {
     /// Says what a path such as `sys/leader` answers to a method: these in turn, then the last of
     /// them for ever. It replaces what was said before.
     pub fn on(&self, method: &str, path: &str, answers: impl Into<VecDeque<Answer>>) {
+        self.on_path(method, &format!("/v1/{path}"), answers);
+    }
+
+    /// The same for a path such as `/v1/sys/leader`.
+    pub fn on_path(&self, method: &str, path: &str, answers: impl Into<VecDeque<Answer>>) {
         let answers = answers.into();
         assert!(!answers.is_empty(), "{method} {path} needs an answer");
-        let route = (method.to_string(), format!("/v1/{path}"));
+        let route = (method.to_string(), path.to_string());
         self.shared.lock().routes.insert(route, answers);
     }
 

@@ -1,4 +1,4 @@
-//! What tests do with a Vault cluster: its command line, secrets, logins and snapshots.
+//! What tests do with a Vault cluster: its command line, secrets, tokens and snapshots.
 
 use std::fs;
 use std::io::Write;
@@ -147,26 +147,6 @@ impl VaultCluster {
         text(&answer["auth"]["client_token"])
     }
 
-    /// Enables AppRole at `mount` with the role `lifeboat`, which has the snapshot policy and these
-    /// settings, such as `{"token_ttl": "2s"}`. Returns its role id and a secret id.
-    pub fn enable_approle(&self, mount: &str, settings: &Value) -> (String, String) {
-        let policy = self.snapshot_policy();
-        let kind = json!({ "type": "approle" });
-        self.api("POST", &format!("sys/auth/{mount}"), &kind);
-        let role = format!("auth/{mount}/role/lifeboat");
-        let mut fields = json!({ "token_policies": [policy] });
-        for (key, value) in settings.as_object().expect("settings are a JSON object") {
-            fields[key] = value.clone();
-        }
-        self.api("POST", &role, &fields);
-        let role_id = self.api("GET", &format!("{role}/role-id"), &Value::Null);
-        let secret_id = self.api("POST", &format!("{role}/secret-id"), &json!({}));
-        (
-            text(&role_id["data"]["role_id"]),
-            text(&secret_id["data"]["secret_id"]),
-        )
-    }
-
     /// Downloads a snapshot from the active node with curl.
     pub fn snapshot(&self) -> Vec<u8> {
         let leader = self.wait_for_leader();
@@ -214,7 +194,7 @@ fn random_letter() -> char {
     char::from(rand::random_range(b'a'..=b'z'))
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     let text = value.as_str();
     text.unwrap_or_else(|| panic!("no text: {value}"))
         .to_string()
