@@ -28,7 +28,8 @@ pub struct VaultCluster {
 }
 
 /// A server of one node that all tests of this process share. It is started by the first call and
-/// killed when the process ends, however it ends. Tests that kill, seal or restore start their own.
+/// killed when the process ends, however it ends. Tests that kill, seal or restore start their own;
+/// what tests enable on this one needs names of their own.
 pub fn shared_vault() -> &'static VaultCluster {
     static SHARED: OnceLock<VaultCluster> = OnceLock::new();
     SHARED.get_or_init(|| {

@@ -72,9 +72,7 @@ impl VaultCluster {
         let leader = self.wait_for_leader();
         let node = &self.nodes[leader];
         let batch = self.filled.fetch_add(1, Ordering::Relaxed);
-        if batch == 0 {
-            self.done(leader, "POST", "sys/mounts/fill", &json!({ "type": "kv" }));
-        }
+        self.ensure_kv("fill");
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         let value: String = (0..bytes_each).map(|_| random_letter()).collect();
         write!(file, "{}", json!({ "value": value })).expect("a file can be written");
@@ -102,12 +100,21 @@ impl VaultCluster {
     /// Writes one secret to the store that [`VaultCluster::put_secrets`] uses a neighbour of.
     pub fn put_secret(&self, name: &str, value: &str) {
         let leader = self.wait_for_leader();
-        let mounts = self.done(leader, "GET", "sys/mounts", &Value::Null);
-        if mounts["data"].get("kept/").is_none() {
-            self.done(leader, "POST", "sys/mounts/kept", &json!({ "type": "kv" }));
-        }
+        self.ensure_kv("kept");
         let secret = json!({ "value": value });
         self.done(leader, "PUT", &format!("kept/{name}"), &secret);
+    }
+
+    /// Makes a store that keeps no versions, unless there is one.
+    fn ensure_kv(&self, mount: &str) {
+        let path = format!("sys/mounts/{mount}");
+        let kind = json!({ "type": "kv" });
+        let leader = self.wait_for_leader();
+        match self.http(leader, "POST", &path, Some(self.root_token()), Some(&kind)) {
+            Ok((200..300, _)) => {}
+            Ok((400, answer)) if answer.to_string().contains("already in use") => {}
+            other => panic!("{path}: {other:?}"),
+        }
     }
 
     /// Reads a secret of [`VaultCluster::put_secret`] from the active node, if it gives one.
@@ -169,9 +176,9 @@ impl VaultCluster {
 
     /// What `vault operator raft snapshot inspect` prints about a snapshot, as JSON.
     pub fn inspect(&self, snapshot: &[u8]) -> Value {
-        let file = self.scratch.path().join("inspected.snap");
-        fs::write(&file, snapshot).expect("a file can be written");
-        let file = file.display().to_string();
+        let copy = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        fs::write(&copy, snapshot).expect("a file can be written");
+        let file = copy.path().display().to_string();
         let args = ["operator", "raft", "snapshot", "inspect", "-format=json"];
         let printed = self.cli_ok(0, &[&args[..], &[&file]].concat());
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
