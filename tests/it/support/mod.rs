@@ -18,6 +18,7 @@ pub mod vault;
 pub mod vault_answers;
 pub mod vault_cluster;
 pub mod vault_double;
+mod vault_double_wire;
 pub mod vault_logins;
 pub mod vault_use;
 pub mod watchdog;
