@@ -139,6 +139,13 @@ async fn watch(job: &Job, closing: &CancellationToken, stop: &Stop, slots: &Sema
         if closing.is_cancelled() {
             return;
         }
+        if matches!(report.outcome, Outcome::Skipped(_)) {
+            // Nothing was stored, so there is nothing new to read: standbys are many.
+            let next = next_look(&due, &ready, &patience);
+            if sleep_until(next, closing).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -210,6 +217,16 @@ fn reckon(job: &Job, report: &RunReport, ready: &[usize], patience: &mut [Patien
         };
         patience.not_before = now.checked_add(wait).ok();
     }
+}
+
+/// When to look again after a run that changed nothing: the first moment that any destination
+/// waits for.
+fn next_look(due: &[Timestamp], ready: &[usize], patience: &[Patience]) -> Timestamp {
+    let wait = |at: usize| match patience[at].not_before {
+        Some(not_before) if ready.contains(&at) => not_before,
+        _ => due[at],
+    };
+    (0..due.len()).map(wait).min().unwrap_or(Timestamp::MAX)
 }
 
 /// The daemon is closing.

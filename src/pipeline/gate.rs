@@ -52,8 +52,8 @@ pub(super) fn gate(run_on: RunOn, probe: &Probe) -> Gate {
             _ => "this node is the primary, and run_on is replica".into(),
         }),
         (RunOn::Primary, _) => Gate::Skip(match &probe.leader {
-            Some(leader) => format!("this node is a replica; {leader} leads"),
-            None => "this node is a replica".into(),
+            Some(leader) => format!("this node is a {}; {leader} leads", probe.follower),
+            None => format!("this node is a {}", probe.follower),
         }),
     }
 }

@@ -36,6 +36,8 @@ pub struct Probe {
     pub version: Option<String>,
     /// Why there is nothing to save right now (loading, leaderless), if so: the run is skipped.
     pub not_now: Option<String>,
+    /// What people of this store call a node that follows another: `replica`, `standby`.
+    pub follower: &'static str,
     /// Who leads, when this node does not; for the message of a skipped run.
     pub leader: Option<String>,
     /// Replicas of this node that are online.
@@ -55,6 +57,7 @@ impl Probe {
             role,
             version: None,
             not_now: None,
+            follower: "replica",
             leader: None,
             online_replicas: 0,
             summary: summary.into(),

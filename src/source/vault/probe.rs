@@ -143,7 +143,10 @@ fn of_leader(seal: &SealStatus, leader: &Leader) -> Probe {
     );
     probe.version.clone_from(&seal.version);
     match role {
-        Role::Replica => probe.leader = leader.shown(),
+        Role::Replica => {
+            probe.follower = "standby";
+            probe.leader = leader.shown();
+        }
         Role::Unknown => {
             probe.not_now = Some(
                 "no leader is elected at the moment: has the cluster lost its majority?".into(),
@@ -244,7 +247,10 @@ fn of_agent(agent: &Agent, product: Product) -> Result<Probe, SourceError> {
     let mut probe = Probe::of(role, with_version(agent.version.as_deref(), &said));
     probe.version.clone_from(&agent.version);
     match role {
-        Role::Replica => probe.leader.clone_from(&agent.leader),
+        Role::Replica => {
+            probe.follower = "follower";
+            probe.leader.clone_from(&agent.leader);
+        }
         Role::Unknown => probe.not_now = Some("no leader is elected at the moment".into()),
         Role::Primary | Role::Standalone => {}
     }

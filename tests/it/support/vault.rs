@@ -157,7 +157,7 @@ impl VaultNode {
         let mut storage = json!({
             "path": raft_dir,
             "node_id": id,
-            "performance_multiplier": 1,
+            "performance_multiplier": 3,
             "autopilot_reconcile_interval": "500ms",
             "autopilot_update_interval": "500ms",
         });
