@@ -2,39 +2,21 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::archive::{ArchiveVerifier, Expect};
 use super::config::Product;
 use super::facts;
-use crate::source::{Check, Facts, Format, Position, Proof, SourceError, Stop, Verifier};
+use crate::source::{Check, Facts, Format, Position, SourceError, Stop, Verifier};
 
 const BLOCK: usize = 1024 * 1024;
 
 /// The verifier of what `product` wrote; of any of them, if it is not known.
-pub(super) fn verifier(_product: Option<Product>) -> Box<dyn Verifier> {
-    Box::new(Magic { seen: Vec::new() })
-}
-
-/// Looks at the gzip header only.
-struct Magic {
-    seen: Vec<u8>,
-}
-
-impl Verifier for Magic {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
-        let missing = 2_usize.saturating_sub(self.seen.len());
-        self.seen.extend(bytes.iter().take(missing));
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
-        if self.seen == [0x1f, 0x8b] {
-            Ok(Proof {
-                checks: vec![Check::ok("gzip", "header only")],
-                facts: Facts::new(),
-            })
-        } else {
-            Err(SourceError::damaged("not a gzip file"))
-        }
-    }
+pub(super) fn verifier(product: Option<Product>) -> Box<dyn Verifier> {
+    let expect = match product {
+        None | Some(Product::Auto) => Expect::Any,
+        Some(Product::Vault | Product::Openbao) => Expect::Sealed,
+        Some(Product::Consul | Product::Nomad) => Expect::Unsealed,
+    };
+    Box::new(ArchiveVerifier::new(expect))
 }
 
 /// Raft snapshot archives.

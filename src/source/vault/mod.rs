@@ -1,5 +1,6 @@
 //! HashiCorp Vault and OpenBao, and Consul and Nomad: the raft snapshot API.
 
+mod archive;
 mod capture;
 mod client;
 mod config;
@@ -33,6 +34,7 @@ use environment::Settings;
 use login::Keyring;
 use restore::Cluster;
 
+pub use archive::{ArchiveVerifier, Expect};
 pub use config::{
     AppRoleAuth, Auth, CertAuth, JwtAuth, KubernetesAuth, PasswordAuth, Product, TokenAuth,
     VaultConfig, settings_from_url,
