@@ -1,6 +1,6 @@
 use super::Unusable;
 use super::grant::is_token;
-use crate::source::vault::config::TokenAuth;
+use crate::source::vault::config::{Product, TokenAuth};
 use crate::value::{Env, Secret, SecretSetting};
 
 /// A token that somebody else made: where it is kept, and the key that says so.
@@ -12,7 +12,7 @@ pub(super) struct Given {
 
 impl Given {
     /// The token the settings name, else the one of the environment, if there is one.
-    pub fn find(auth: &TokenAuth, env: &Env) -> Result<Option<Self>, Unusable> {
+    pub fn find(auth: &TokenAuth, product: Product, env: &Env) -> Result<Option<Self>, Unusable> {
         match (auth.token.clone(), auth.token_file.clone()) {
             (Some(_), Some(_)) => Err(("auth.token_file", "cannot be set beside `token`".into())),
             (Some(setting), None) => Ok(Some(Self {
@@ -23,21 +23,22 @@ impl Given {
                 key: "auth.token_file",
                 setting: SecretSetting::File { file },
             })),
-            (None, None) => Ok(Self::in_environment(env)),
+            (None, None) => Ok(Self::in_environment(product, env)),
         }
     }
 
     /// The token that the servers' own clients would take from the environment.
-    pub fn in_environment(env: &Env) -> Option<Self> {
-        // A `BAO_` variable that is set and empty hides its `VAULT_` twin, as for OpenBao's CLI.
-        let name = if env.get("BAO_TOKEN").is_some() {
-            "BAO_TOKEN"
-        } else {
-            "VAULT_TOKEN"
+    pub fn in_environment(product: Product, env: &Env) -> Option<Self> {
+        let (token, file) = match product {
+            Product::Consul => ("CONSUL_HTTP_TOKEN", Some("CONSUL_HTTP_TOKEN_FILE")),
+            Product::Nomad => ("NOMAD_TOKEN", None),
+            // A `BAO_` variable that is set and empty hides its `VAULT_` twin, as for its CLI.
+            _ if env.get("BAO_TOKEN").is_some() => ("BAO_TOKEN", Some("BAO_TOKEN_PATH")),
+            _ => ("VAULT_TOKEN", Some("BAO_TOKEN_PATH")),
         };
         let set = |name| env.get(name).filter(|value| !value.is_empty());
-        let setting = match (set(name), set("BAO_TOKEN_PATH")) {
-            (Some(_), _) => SecretSetting::Env { env: name.into() },
+        let setting = match (set(token), file.and_then(set)) {
+            (Some(_), _) => SecretSetting::Env { env: token.into() },
             (None, Some(file)) => SecretSetting::File { file: file.into() },
             (None, None) => return None,
         };

@@ -15,7 +15,7 @@ use self::given::Given;
 use self::grant::{Grant, Next};
 use self::method::{Kind, Method, Proof};
 use super::client::{Api, Call};
-use super::config::{AppRoleAuth, Auth, VaultConfig};
+use super::config::{AppRoleAuth, Auth, Product, VaultConfig};
 use crate::source::{SourceError, SourceErrorKind};
 use crate::value::{Env, Secret};
 
@@ -34,6 +34,8 @@ pub(super) struct Keyring {
 
 #[derive(Debug)]
 enum Origin {
+    /// Consul and Nomad may ask for no token.
+    Nobody,
     Given(Given),
     Login(Method),
 }
@@ -44,6 +46,7 @@ impl Keyring {
     pub fn new(config: &VaultConfig, env: &Env) -> Result<Self, Unusable> {
         let origin = Origin::find(config, env)?;
         match &origin {
+            Origin::Nobody => {}
             Origin::Given(given) => given.read(env).map(|_| ())?,
             Origin::Login(method) => method.prepare(env).map(|_| ())?,
         }
@@ -65,6 +68,10 @@ impl Keyring {
     /// it is good, and renewed or replaced by another login before it ends.
     pub async fn token(&self, api: &Api) -> Result<Secret, SourceError> {
         let method = match &self.origin {
+            Origin::Nobody => {
+                return Err(SourceError::new(SourceErrorKind::Login, "no token is set")
+                    .hint("set `auth: { method: token, token_file: PATH }`"));
+            }
             Origin::Given(given) => return given.read(&self.env).map_err(unusable),
             Origin::Login(method) => method,
         };
@@ -90,6 +97,7 @@ impl Keyring {
         refused: &Secret,
     ) -> Result<Option<Secret>, SourceError> {
         let method = match &self.origin {
+            Origin::Nobody => return Ok(None),
             Origin::Given(given) => {
                 let now = given.read(&self.env).map_err(unusable)?;
                 return Ok((now != *refused).then_some(now));
@@ -116,6 +124,7 @@ impl Keyring {
             body: None,
         };
         let (who, remedy) = match &self.origin {
+            Origin::Nobody => ("token".into(), ""),
             Origin::Given(given) => (given.describe(), given.remedy()),
             Origin::Login(method) => (
                 format!("token of the login by {}", method.describe()),
@@ -131,6 +140,7 @@ impl Keyring {
     /// For messages: `token in `VAULT_TOKEN``, `approle at `approle``.
     pub fn describe(&self) -> String {
         match &self.origin {
+            Origin::Nobody => "no token".into(),
             Origin::Given(given) => given.describe(),
             Origin::Login(method) => method.describe(),
         }
@@ -166,13 +176,16 @@ impl Keyring {
 impl Origin {
     fn find(config: &VaultConfig, env: &Env) -> Result<Self, Unusable> {
         let Some(auth) = &config.auth else {
-            return Self::in_environment(env);
+            return Self::in_environment(config.product, env);
         };
+        let tokens_only = matches!(config.product, Product::Consul | Product::Nomad);
+        if tokens_only && !matches!(auth, Auth::Token(_)) {
+            return Err(("auth.method", "must be `token` for this `product`".into()));
+        }
         let (kind, mount, proof) = match auth {
             Auth::Token(auth) => {
-                let none = "has neither `token` nor `token_file`, and the environment has neither \
-                            `BAO_TOKEN` nor `VAULT_TOKEN`";
-                let given = Given::find(auth, env)?;
+                let none = "has neither `token` nor `token_file`, and the environment has no token";
+                let given = Given::find(auth, config.product, env)?;
                 return given.map(Self::Given).ok_or(("auth", none.into()));
             }
             Auth::Approle(auth) => (Kind::AppRole, &auth.mount, Proof::app_role(auth, env)?),
@@ -189,9 +202,12 @@ impl Origin {
         Method::new(kind, mount.as_deref(), proof).map(Self::Login)
     }
 
-    fn in_environment(env: &Env) -> Result<Self, Unusable> {
-        if let Some(given) = Given::in_environment(env) {
+    fn in_environment(product: Product, env: &Env) -> Result<Self, Unusable> {
+        if let Some(given) = Given::in_environment(product, env) {
             return Ok(Self::Given(given));
+        }
+        if let Product::Consul | Product::Nomad = product {
+            return Ok(Self::Nobody);
         }
         let app_role = AppRoleAuth {
             mount: None,

@@ -220,3 +220,32 @@ fn an_origin_is_named_without_its_secret() {
     let ldap = json!({ "method": "ldap", "mount": "corp/ad/", "username": "u", "password": "p" });
     assert_eq!(described(ldap, &env), "ldap at `corp/ad`");
 }
+
+#[tokio::test]
+async fn consul_and_nomad_know_tokens_or_nobody() {
+    let api = Double::silent().api();
+    let env = Env::from([
+        ("VAULT_TOKEN", "canary-vault"),
+        ("CONSUL_HTTP_TOKEN", "canary-consul"),
+        ("NOMAD_TOKEN", "canary-nomad"),
+        ("VAULT_ROLE_ID", "canary-role"),
+    ]);
+    for (product, token) in [
+        (Product::Consul, "canary-consul"),
+        (Product::Nomad, "canary-nomad"),
+    ] {
+        let with = |auth: Value, env: &Env| {
+            let mut config = config(auth);
+            config.product = product;
+            Keyring::new(&config, env)
+        };
+        let keyring = with(Value::Null, &env).expect("it is complete");
+        is(&keyring.token(&api).await.expect("a token"), token);
+        let nobody = with(Value::Null, &Env::default()).expect("none is needed");
+        assert_eq!(nobody.describe(), "no token");
+        let error = nobody.token(&api).await.expect_err("there is none");
+        assert_eq!(error.kind, SourceErrorKind::Login);
+        let (key, _) = with(app_role(), &env).expect_err("there is no such login");
+        assert_eq!(key, "auth.method");
+    }
+}
