@@ -59,6 +59,7 @@ pub(super) struct Api {
     headers: HeaderMap,
     wires: Wires,
     pub(super) limits: Limits,
+    verifies: bool,
     product: OnceLock<Product>,
     leader: Mutex<Option<Url>>,
 }
@@ -96,6 +97,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
     /// What the server said went wrong.
     pub fn errors(&self) -> Vec<String> {
         if let Some(text) = self.json.as_str() {
@@ -104,10 +109,6 @@ impl Answer {
         let errors = self.json.get("errors").and_then(Value::as_array);
         let texts = errors.into_iter().flatten().filter_map(Value::as_str);
         texts.map(str::to_owned).collect()
-    }
-
-    pub fn is_ok(&self) -> bool {
-        (200..300).contains(&self.status)
     }
 }
 
@@ -146,6 +147,7 @@ impl Api {
         }
         Ok(Self {
             wires: Wires::new(&settings, limits.connect)?,
+            verifies: !settings.skip_verify,
             endpoint: settings.endpoint,
             headers,
             limits,
@@ -156,6 +158,15 @@ impl Api {
 
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// What every run warns of.
+    pub fn warning(&self) -> Option<String> {
+        (!self.verifies).then(|| {
+            "`skip_verify` is on: the server's certificate is not verified, so that anybody \
+             between may read the token and change the data"
+                .into()
+        })
     }
 
     /// What answers there, once it is known.
@@ -417,7 +428,7 @@ impl Api {
                 request = request
                     .header(CONTENT_LENGTH, *bytes)
                     .header(CONTENT_TYPE, "application/gzip")
-                    .body(body(file, progress.clone()));
+                    .body(body(file, *bytes, progress.clone()));
             }
         }
         tokio::select! {
@@ -444,20 +455,30 @@ fn sensitive(secret: &Secret) -> Result<HeaderValue, reqwest::header::InvalidHea
     Ok(value)
 }
 
-fn body(file: tokio::fs::File, progress: Arc<Progress>) -> reqwest::Body {
-    let pieces = stream::unfold((file, progress), |(mut file, progress)| async move {
+/// Nobody asks for the end of a body whose length was said, so the last byte is the end.
+fn body(file: tokio::fs::File, bytes: u64, progress: Arc<Progress>) -> reqwest::Body {
+    let begin = (file, bytes, progress);
+    let pieces = stream::unfold(begin, |(mut file, left, progress)| async move {
         progress.made();
-        let mut piece = vec![0; PIECE];
+        if left == 0 {
+            return None;
+        }
+        let most = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let mut piece = vec![0; most];
         match file.read(&mut piece).await {
             Ok(0) => {
-                progress.end();
-                None
+                let cut = std::io::Error::other("the file is shorter than it was");
+                Some((Err(cut), (file, 0, progress)))
             }
             Ok(read) => {
                 piece.truncate(read);
-                Some((Ok(piece), (file, progress)))
+                let left = left - read as u64;
+                if left == 0 {
+                    progress.end();
+                }
+                Some((Ok(piece), (file, left, progress)))
             }
-            Err(error) => Some((Err(error), (file, progress))),
+            Err(error) => Some((Err(error), (file, 0, progress))),
         }
     });
     reqwest::Body::wrap_stream(pieces)

@@ -259,3 +259,6 @@ impl<'a> Variables<'a> {
             .collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub(super) async fn inspect(source: &VaultSource) -> Vec<Finding> {
         let clock = probe.warnings.iter().filter(|text| text.contains("clock"));
         findings.extend(clock.map(|text| warning("clock", text.clone())));
     }
-    findings.extend(connection(source, &api));
+    findings.extend(connection(&api));
     // A node without its keys knows no tokens.
     if probed.is_ok_and(|probe| probe.not_now.is_none()) {
         findings.extend(login(source, &api).await);
@@ -46,8 +46,8 @@ fn server(probed: &Result<Probe, SourceError>) -> Finding {
     }
 }
 
-fn connection(source: &VaultSource, api: &Api) -> Option<Finding> {
-    if let Some(text) = source.warning() {
+fn connection(api: &Api) -> Option<Finding> {
+    if let Some(text) = api.warning() {
         return Some(Finding {
             hint: Some("set `ca_cert` instead of `skip_verify`".into()),
             ..warning("tls", text)

@@ -29,8 +29,7 @@ use async_trait::async_trait;
 use super::{BackupFacts, Capture, Engine, Finding, Format, Home, Probe, Role, SourceError, Stop};
 use crate::error::Error;
 use crate::value::{Env, Secret};
-use client::Api;
-use environment::Settings;
+use client::{Api, Limits};
 use login::Keyring;
 use restore::Cluster;
 
@@ -47,7 +46,7 @@ pub struct VaultSource {
     config: VaultConfig,
     env: Env,
     keyring: Arc<Keyring>,
-    skip_verify: bool,
+    limits: Limits,
 }
 
 impl VaultSource {
@@ -61,20 +60,21 @@ impl VaultSource {
         if let Some(contradiction) = config.contradictions().into_iter().next() {
             return Err(usage(contradiction));
         }
-        let settings = Settings::resolve(config, env).map_err(usage)?;
-        Api::new(config, env).map_err(usage)?;
+        let api = Api::new(config, env).map_err(usage)?;
         Ok(Self {
             keyring: Arc::new(Keyring::new(config, env).map_err(usage)?),
             config: config.clone(),
             env: env.clone(),
-            skip_verify: settings.skip_verify,
+            limits: api.limits,
         })
     }
 
     /// A client with the certificates as they are now.
     fn api(&self) -> Result<Api, SourceError> {
-        Api::new(&self.config, &self.env)
-            .map_err(|(key, why)| refusal::login(format!("`{key}`: {why}")))
+        let mut api = Api::new(&self.config, &self.env)
+            .map_err(|(key, why)| refusal::login(format!("`{key}`: {why}")))?;
+        api.limits = self.limits;
+        Ok(api)
     }
 
     /// The token; none where Consul or Nomad are asked without one, which may ask for none.
@@ -86,15 +86,6 @@ impl VaultSource {
             }
             (Err(error), _) => Err(error),
         }
-    }
-
-    /// What every run warns of.
-    fn warning(&self) -> Option<String> {
-        self.skip_verify.then(|| {
-            "`skip_verify` is on: the server's certificate is not verified, so that anybody \
-             between may read the token and change the data"
-                .into()
-        })
     }
 }
 
@@ -150,3 +141,6 @@ impl Engine for VaultSource {
         inspect::inspect(self).await
     }
 }
+
+#[cfg(test)]
+mod tests;

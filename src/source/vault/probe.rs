@@ -67,7 +67,9 @@ pub(super) async fn probe(source: &VaultSource, api: &Api) -> Result<Probe, Sour
     let seal = SealStatus::read(&answer, api.endpoint())?;
     wrong_storage(&seal)?;
     if let Some(why) = seal.not_now() {
-        return Ok(waiting(&seal, why));
+        let mut probe = waiting(&seal, why);
+        probe.warnings.extend(api.warning());
+        return Ok(probe);
     }
     let leader = api.leader().await?;
     api.found(product::tell(&seal, Some(&leader)));
@@ -83,7 +85,7 @@ pub(super) async fn probe(source: &VaultSource, api: &Api) -> Result<Probe, Sour
         applied_index: leader.applied_index,
     };
     probe.state = state.into_facts();
-    probe.warnings.extend(source.warning());
+    probe.warnings.extend(api.warning());
     Ok(probe)
 }
 
@@ -214,15 +216,12 @@ async fn agent(source: &VaultSource, api: &Api, product: Product) -> Result<Prob
             ..Call::get(Agent::PATH)
         })
         .await?;
-    let mut probe = if answer.status == 403 {
-        Probe::of(Role::Unknown, "its state is not for this token")
+    let (mut probe, applied_index) = if answer.status == 403 {
+        let summary = "it does not tell its role to this token";
+        (Probe::of(Role::Unknown, summary), None)
     } else {
-        of_agent(&Agent::read(&answer, product, api.endpoint())?, product)?
-    };
-    let applied_index = if answer.is_ok() {
-        Agent::read(&answer, product, api.endpoint())?.applied_index
-    } else {
-        None
+        let agent = Agent::read(&answer, product, api.endpoint())?;
+        (of_agent(&agent, product)?, agent.applied_index)
     };
     let state = State {
         product: Some(product.as_str().to_owned()),
@@ -230,7 +229,7 @@ async fn agent(source: &VaultSource, api: &Api, product: Product) -> Result<Prob
         ..State::default()
     };
     probe.state = state.into_facts();
-    probe.warnings.extend(source.warning());
+    probe.warnings.extend(api.warning());
     Ok(probe)
 }
 

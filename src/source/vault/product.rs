@@ -175,3 +175,6 @@ impl Agent {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,10 @@ pub(super) fn sending(error: &reqwest::Error, at: &str, tls: bool) -> SourceErro
             unreachable(format!("the name of {at} cannot be resolved"))
                 .hint("a sidecar reaches its server as 127.0.0.1")
         }
+        io::ErrorKind::UnexpectedEof if tls => login(format!(
+            "{at} closes the connection instead of speaking TLS"
+        ))
+        .hint("if it does not expect TLS, write `http://` in `address`"),
         _ if error.is_connect() => {
             unreachable(format!("cannot connect to {at}: {}", io_reason(io)))
         }
