@@ -430,3 +430,88 @@ fn summary(facts: &Facts) -> String {
     }
     parts.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn proved(facts: Value) -> Facts {
+        serde_json::from_value(facts).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_the_probe_has_seen_or_more() {
+        let state = State {
+            applied_index: Some(40),
+            ..State::default()
+        };
+        for (index, good) in [(39, false), (40, true), (41, true)] {
+            let facts = proved(json!({ "index": index }));
+            assert_eq!(not_behind(&facts, &state).is_ok(), good, "{index}");
+            assert!(not_behind(&facts, &State::default()).is_ok());
+        }
+        let error = not_behind(&proved(json!({ "index": 39 })), &state).unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Stale);
+    }
+
+    #[test]
+    fn a_capture_says_how_far_it_goes_and_how_much_it_holds() {
+        let facts = facts(
+            Product::Openbao,
+            State {
+                cluster_id: Some("c-1".into()),
+                ..State::default()
+            },
+            proved(json!({ "index": 1234, "keys": 56 })),
+        );
+        assert_eq!(summary(&facts), "index 1234, 56 keys");
+        assert_eq!(facts["product"], "openbao");
+        assert_eq!(facts["cluster_id"], "c-1");
+        assert!(!facts.contains_key("cluster_name"));
+    }
+
+    /// Feeds the writer's side alone.
+    fn keep_parts(parts: Vec<Part>) -> Result<Kept, SourceError> {
+        let folder = tempfile::tempdir().unwrap();
+        let (_scratch, path, file) = create(folder.path()).unwrap();
+        let (sender, receiver) = mpsc::channel(8);
+        for part in parts {
+            assert!(sender.try_send(part).is_ok());
+        }
+        drop(sender);
+        keep(file, &path, receiver, Product::Vault)
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_is_no_snapshot() {
+        let bytes = Bytes::from_static(&[0x1f, 0x8b]);
+        let error = keep_parts(vec![Part::Bytes(bytes)]).err().unwrap();
+        assert_eq!(error.kind, SourceErrorKind::Stopped);
+    }
+
+    #[test]
+    fn an_early_end_is_the_servers() {
+        let bytes = Bytes::from_static(&[0x1f]);
+        let error = keep_parts(vec![Part::Bytes(bytes), Part::End])
+            .err()
+            .unwrap();
+        assert_eq!(error.kind, SourceErrorKind::Damaged);
+        assert!(
+            error
+                .why
+                .starts_with("the server ended the snapshot early, after 1 B")
+        );
+        assert!(error.hint.unwrap().contains("the server's log"));
+    }
+
+    #[test]
+    fn the_scratch_file_is_for_us_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (_scratch, path, _file) = create(folder.path()).unwrap();
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

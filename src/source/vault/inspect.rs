@@ -110,12 +110,14 @@ async fn token_state(
     }
     let left = std::time::Duration::from_secs(ttl);
     let detail = format!("{method}; valid for {}", format_age(left));
-    let own = matches!(source.config.auth, None | Some(Auth::Token(_)));
-    let kept_fresh = match &source.config.auth {
-        Some(Auth::Token(auth)) => auth.token_file.is_some(),
-        _ => false,
+    // Nobody looks after a token that was given to us, unless it is renewed for ever.
+    let given = match &source.config.auth {
+        None => true,
+        Some(Auth::Token(auth)) => auth.token_file.is_none(),
+        Some(_) => false,
     };
-    if own && !kept_fresh && (!renewable || left < SOON) {
+    let periodic = data.get("period").and_then(Value::as_u64).unwrap_or(0) > 0;
+    if given && (!renewable || (left < SOON && !periodic)) {
         let rest = if renewable {
             ""
         } else {

@@ -164,7 +164,7 @@ pub(super) fn said(answer: &Answer) -> String {
     let words: Vec<_> = answer
         .errors()
         .iter()
-        .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+        .map(|text| plain(text))
         .filter(|text| !text.is_empty())
         .collect();
     if words.is_empty() {
@@ -172,6 +172,17 @@ pub(super) fn said(answer: &Answer) -> String {
     }
     let text: String = words.join("; ").chars().take(300).collect();
     format!(": {text}")
+}
+
+/// One line, and without the server's own `1 error occurred:` and its bullets.
+fn plain(text: &str) -> String {
+    let text = match text.split_once(" occurred:") {
+        Some((count, list)) if count.starts_with(|c: char| c.is_ascii_digit()) => list,
+        _ => text,
+    };
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let items = words.trim_start_matches("* ").split(" * ");
+    items.collect::<Vec<_>>().join(", ")
 }
 
 fn distrust(error: &TlsError, at: &str) -> SourceError {
@@ -291,4 +302,28 @@ pub(super) fn login(why: String) -> SourceError {
 
 pub(super) fn other(why: String) -> SourceError {
     SourceError::new(SourceErrorKind::Other, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said_of(errors: &[&str]) -> String {
+        let json = serde_json::json!({ "errors": errors });
+        said(&Answer { status: 403, json })
+    }
+
+    #[test]
+    fn what_the_server_said_is_one_line() {
+        let two = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
+        assert_eq!(said_of(&[two]), ": permission denied, invalid token");
+        assert_eq!(said_of(&["Vault is sealed"]), ": Vault is sealed");
+        assert_eq!(said_of(&["a", " ", "b"]), ": a; b");
+        assert_eq!(said_of(&[]), "");
+    }
+
+    #[test]
+    fn what_the_server_said_at_length_is_cut() {
+        assert!(said_of(&["x".repeat(10_000).as_str()]).len() < 400);
+    }
 }

@@ -168,3 +168,74 @@ impl ServerCertVerifier for Credulous {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::vault::config::VaultConfig;
+    use crate::value::Env;
+
+    fn try_with<const LEN: usize>(env: [(&str, &str); LEN]) -> Result<ClientConfig, Unusable> {
+        config(&Settings::resolve(&VaultConfig::default(), &Env::from(env)).unwrap())
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_with_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_string_lossy().into_owned()
+        };
+        let garbage = write("garbage", "not a certificate");
+        let broken = write(
+            "broken",
+            "-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n",
+        );
+        for path in [garbage.as_str(), broken.as_str(), "/nowhere/ca.pem"] {
+            let (key, why) = try_with([("VAULT_CACERT", path)]).unwrap_err();
+            assert_eq!(key, "ca_cert");
+            assert!(why.contains(path), "{why}");
+        }
+        let folder = folder.path().to_string_lossy();
+        let (_, why) = try_with([("VAULT_CAPATH", &*folder)]).unwrap_err();
+        assert!(
+            why.contains("in PEM form") || why.contains("not a certificate"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn text_in_the_environment_is_not_repeated() {
+        let (key, why) = try_with([("VAULT_CACERT_BYTES", "hunter2")]).unwrap_err();
+        assert_eq!(key, "ca_cert");
+        assert!(!why.contains("hunter2"), "{why}");
+    }
+
+    #[test]
+    fn an_encrypted_key_is_told_from_no_key() {
+        let key = |text: &'static str| private_key(&Pem::Text(crate::value::Secret::new(text)));
+        let encrypted =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        assert!(
+            key(encrypted)
+                .unwrap_err()
+                .1
+                .contains("without a passphrase")
+        );
+        assert!(
+            key("nothing")
+                .unwrap_err()
+                .1
+                .contains("holds no private key")
+        );
+    }
+
+    #[test]
+    fn an_empty_folder_trusts_nobody_and_is_said_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_string_lossy();
+        let (_, why) = try_with([("VAULT_CAPATH", &*path)]).unwrap_err();
+        assert!(why.ends_with("holds no certificates"), "{why}");
+    }
+}
