@@ -275,6 +275,7 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
         last = source;
     }
     match last.downcast_ref::<io::Error>() {
+        Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => "it ended in the middle".into(),
         Some(io) => io_reason(io),
         None => lowered(&last.to_string()),
     }
