@@ -420,7 +420,7 @@ fn summary(facts: &Facts) -> String {
     if let Some(index) = number("index") {
         parts.push(format!("index {index}"));
     }
-    match number("keys") {
+    match number("key_count") {
         Some(1) => parts.push("1 key".into()),
         Some(keys) => parts.push(format!("{keys} keys")),
         None => {}
@@ -464,7 +464,7 @@ mod tests {
                 cluster_id: Some("c-1".into()),
                 ..State::default()
             },
-            proved(json!({ "index": 1234, "keys": 56 })),
+            proved(json!({ "index": 1234, "key_count": 56 })),
         );
         assert_eq!(summary(&facts), "index 1234, 56 keys");
         assert_eq!(facts["product"], "openbao");
