@@ -86,21 +86,6 @@ impl Settings {
     }
 }
 
-/// The namespace to log in to.
-#[cfg_attr(not(test), expect(dead_code, reason = "the login methods come next"))]
-pub(super) fn namespace(config: &VaultConfig, env: &Env) -> Option<String> {
-    let vars = Variables {
-        env,
-        honoured: true,
-    };
-    config
-        .namespace
-        .clone()
-        .or_else(|| vars.text("NAMESPACE"))
-        .map(|namespace| namespace.trim_matches('/').to_owned())
-        .filter(|namespace| !namespace.is_empty() && namespace != "root")
-}
-
 fn endpoint(config: &VaultConfig, vars: &Variables<'_>) -> Result<Endpoint, Unusable> {
     let parse = |text: &str| Endpoint::parse(text).map_err(|why| ("address", why));
     if let Some(address) = &config.address {

@@ -141,19 +141,6 @@ fn the_variables_of_vault_are_not_those_of_consul_and_nomad() {
 }
 
 #[test]
-fn a_namespace_is_written_with_slashes_or_without() {
-    let of = |configured: serde_json::Value, env: &[(&str, &str)]| {
-        let config: VaultConfig = serde_json::from_value(configured).unwrap();
-        namespace(&config, &env.iter().copied().collect())
-    };
-    let team = Some("team/a".to_owned());
-    assert_eq!(of(json!({ "namespace": "/team/a/" }), &[]), team);
-    assert_eq!(of(json!({}), &[("VAULT_NAMESPACE", "team/a")]), team);
-    assert_eq!(of(json!({}), &[("VAULT_NAMESPACE", "root")]), None);
-    assert_eq!(of(json!({}), &[]), None);
-}
-
-#[test]
 fn the_proxy_of_vault_comes_before_those_of_everyone() {
     let settings = of([
         ("VAULT_PROXY_ADDR", "http://proxy:1"),

@@ -138,7 +138,10 @@ async fn an_upload_without_an_answer_is_given_up() {
 #[tokio::test]
 async fn a_login_carries_its_namespace_and_what_the_environment_adds() {
     let server = Responder::new(|_| responder::json(200, &json!({})));
-    let env = Env::from([("VAULT_HEADERS", r#"{"X-Tenant": "blue"}"#)]);
+    let env = Env::from([
+        ("VAULT_TOKEN", TOKEN),
+        ("VAULT_HEADERS", r#"{"X-Tenant": "blue"}"#),
+    ]);
     let api = source_with(json!({ "address": server.address }), &env)
         .api()
         .unwrap();
@@ -159,7 +162,7 @@ async fn a_login_carries_its_namespace_and_what_the_environment_adds() {
 async fn a_proxy_in_the_environment_stands_between_us_and_others_but_not_this_machine() {
     let proxy = Responder::new(|_| errors(500, &["the proxy was here"]));
     let through = |name: &str, address: &str| {
-        let env = Env::from([(name, proxy.address.as_str())]);
+        let env = Env::from([("VAULT_TOKEN", TOKEN), (name, proxy.address.as_str())]);
         source_with(json!({ "address": address }), &env)
     };
     let far = "http://vault.invalid:8200";
@@ -202,7 +205,7 @@ async fn plain_http_behind_an_https_address_says_so() {
     let address = server.address.replace("http://", "https://");
     let error = source_with(
         json!({ "address": address, "skip_verify": true }),
-        &Env::default(),
+        &Env::from([("VAULT_TOKEN", TOKEN)]),
     )
     .probe()
     .await
