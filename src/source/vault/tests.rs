@@ -52,7 +52,10 @@ fn leader(rest: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Responder
     })
 }
 
-fn source_with(settings: Value, env: &Env) -> VaultSource {
+fn source_with(mut settings: Value, env: &Env) -> VaultSource {
+    if settings.get("auth").is_none() && env.get("VAULT_TOKEN").is_none() {
+        settings["auth"] = json!({ "method": "token", "token": TOKEN });
+    }
     let config: VaultConfig = serde_json::from_value(settings).unwrap();
     let mut source = VaultSource::new(&config, env).unwrap();
     source.limits = Limits {
