@@ -38,4 +38,6 @@ mod store_conformance;
 mod store_faults;
 mod support;
 mod vault_double;
+mod vault_fleet;
+mod vault_restore;
 mod vault_support;
