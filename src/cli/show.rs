@@ -209,12 +209,11 @@ fn print_table<S: Into<String>>(rows: impl IntoIterator<Item = [S; 2]>) {
 
 /// What the engine knows of the data.
 pub(super) fn tell_facts(engine: &str, facts: &Facts) {
-    let rows = source::format(engine).map_or_else(|| one_a_row(facts), |it| it.describe(facts));
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|row| std::iter::once("fact".to_owned()).chain(row).collect())
-        .collect();
-    for line in table::align(&rows) {
-        ui::line(line);
+    let format = source::format(engine);
+    let tables = format.map_or_else(|| vec![one_a_row(facts)], |it| it.describe(facts));
+    for rows in tables {
+        for line in table::align(&rows) {
+            ui::line(line);
+        }
     }
 }

@@ -265,9 +265,9 @@ pub trait Format: std::fmt::Debug + Send + Sync {
     /// Whether a file that begins with these bytes looks like one of this engine's.
     fn recognises(&self, head: &[u8]) -> bool;
 
-    /// The facts as rows of cells for people, a table where one has more to say than a line.
-    fn describe(&self, facts: &Facts) -> Vec<Vec<String>> {
-        one_a_row(facts)
+    /// The facts for people: tables of rows of cells, the first of which names the fact.
+    fn describe(&self, facts: &Facts) -> Vec<Vec<Vec<String>>> {
+        vec![one_a_row(facts)]
     }
 
     /// How far the data of these facts has come, where the engine counts that.

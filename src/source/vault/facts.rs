@@ -3,45 +3,48 @@ use serde_json::Value;
 use crate::source::{Facts, Position};
 use crate::value::format_bytes;
 
+/// What the verifier calls the keys of all prefixes but the largest.
+const OTHERS: &str = "keys_under_other_prefixes";
+
 /// The facts as `operator raft snapshot inspect` prints them: what the snapshot is, its servers,
 /// then keys and bytes for each prefix.
-pub(super) fn describe(facts: &Facts) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    for (name, value) in facts {
-        match name.as_str() {
-            "servers" | "keys" | "key_count" | "key_bytes" => {}
-            _ => rows.push(vec![name.clone(), plain(value)]),
-        }
-    }
-    for server in facts
-        .get("servers")
-        .and_then(Value::as_array)
+pub(super) fn describe(facts: &Facts) -> Vec<Vec<Vec<String>>> {
+    let list = |name: &str| facts.get(name).and_then(Value::as_array);
+    let figure = |of: &Value, name: &str| of.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let single = |(name, value): (&String, &Value)| {
+        let shown = !matches!(
+            name.as_str(),
+            "servers" | "keys" | "key_count" | "key_bytes" | OTHERS
+        );
+        shown.then(|| vec![name.clone(), plain(value)])
+    };
+    let servers = list("servers").into_iter().flatten().map(|server| {
+        let fields = ["id", "address", "suffrage"].map(|field| plain(&server[field]));
+        std::iter::once("server".to_owned()).chain(fields).collect()
+    });
+    let prefixes = facts.get("keys").and_then(Value::as_object);
+    let mut prefixes: Vec<(&str, u64, u64)> = prefixes
         .into_iter()
         .flatten()
-    {
-        let mut row = vec!["server".to_owned()];
-        row.extend(["id", "address", "suffrage"].map(|field| plain(&server[field])));
-        rows.push(row);
-    }
-    let mut keys: Vec<(&String, u64, u64)> = facts
-        .get("keys")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .map(|(prefix, of)| {
-            let figure = |name: &str| of.get(name).and_then(Value::as_u64).unwrap_or(0);
-            (prefix, figure("count"), figure("bytes"))
-        })
+        .map(|(prefix, of)| (prefix.as_str(), figure(of, "count"), figure(of, "bytes")))
         .collect();
-    keys.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    for (prefix, count, bytes) in keys {
-        rows.push(key_row(prefix, count, bytes));
+    prefixes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    if let Some(others) = facts.get(OTHERS) {
+        let (count, bytes) = (figure(others, "count"), figure(others, "bytes"));
+        prefixes.push(("other prefixes", count, bytes));
     }
     let total = |name: &str| facts.get(name).and_then(Value::as_u64);
     if let (Some(count), Some(bytes)) = (total("key_count"), total("key_bytes")) {
-        rows.push(key_row("total", count, bytes));
+        prefixes.push(("total", count, bytes));
     }
-    rows
+    let keys = prefixes
+        .into_iter()
+        .map(|(prefix, count, bytes)| key_row(prefix, count, bytes));
+    vec![
+        facts.iter().filter_map(single).collect(),
+        servers.collect(),
+        keys.collect(),
+    ]
 }
 
 fn key_row(prefix: &str, count: u64, bytes: u64) -> Vec<String> {
