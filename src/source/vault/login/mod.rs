@@ -152,6 +152,7 @@ impl Keyring {
         method: &Method,
         held: &mut Option<Grant>,
     ) -> Result<Secret, SourceError> {
+        tracing::debug!("logging in by {}", method.describe());
         // Whatever was held is of no use, also when this fails.
         *held = None;
         let login = method.prepare(&self.env).map_err(unusable)?;
@@ -225,6 +226,7 @@ impl Origin {
 
 /// The token with a new lease; nothing where a login is better, for whatever reason.
 async fn renew(api: &Api, grant: &Grant) -> Option<Grant> {
+    tracing::debug!("renewing the token");
     let asked = Instant::now();
     let call = Call {
         method: Verb::POST,
