@@ -39,5 +39,6 @@ mod store_faults;
 mod support;
 mod vault_double;
 mod vault_fleet;
+mod vault_login;
 mod vault_restore;
 mod vault_support;

@@ -82,7 +82,7 @@ impl Format for VaultFormat {
         head.starts_with(&[0x1f, 0x8b])
     }
 
-    fn describe(&self, facts: &Facts) -> Vec<Vec<String>> {
+    fn describe(&self, facts: &Facts) -> Vec<Vec<Vec<String>>> {
         facts::describe(facts)
     }
 
