@@ -64,8 +64,7 @@ pub(super) struct Api {
     leader: Mutex<Option<Url>>,
 }
 
-/// One small request.
-#[derive(Debug)]
+/// One small request. Its body may hold a password, so it has no `Debug`.
 pub(super) struct Call<'a> {
     pub method: Method,
     /// Below the address, percent-encoded: `v1/sys/leader`.

@@ -34,7 +34,8 @@ pub(super) struct Keyring {
 
 #[derive(Debug)]
 enum Origin {
-    /// Consul and Nomad may ask for no token.
+    /// Nothing is set. Consul and Nomad may ask for no token, and what only reads backups needs
+    /// none.
     Nobody,
     Given(Given),
     Login(Method),
@@ -69,8 +70,9 @@ impl Keyring {
     pub async fn token(&self, api: &Api) -> Result<Secret, SourceError> {
         let method = match &self.origin {
             Origin::Nobody => {
-                return Err(SourceError::new(SourceErrorKind::Login, "no token is set")
-                    .hint("set `auth: { method: token, token_file: PATH }`"));
+                let why = "no login is set: the source has no `auth`, and the environment no token";
+                return Err(SourceError::new(SourceErrorKind::Login, why)
+                    .hint("set `auth`, or VAULT_TOKEN, or VAULT_ROLE_ID with VAULT_SECRET_ID"));
             }
             Origin::Given(given) => return given.read(&self.env).map_err(unusable),
             Origin::Login(method) => method,
@@ -215,12 +217,10 @@ impl Origin {
             role_id: None,
             secret_id: None,
         };
-        let Ok(proof) = Proof::app_role(&app_role, env) else {
-            let none = "is not set, and the environment has no `BAO_TOKEN`, `VAULT_TOKEN` or \
-                        `VAULT_ROLE_ID`";
-            return Err(("auth", none.into()));
-        };
-        Method::new(Kind::AppRole, None, proof).map(Self::Login)
+        match Proof::app_role(&app_role, env) {
+            Ok(proof) => Method::new(Kind::AppRole, None, proof).map(Self::Login),
+            Err(_) => Ok(Self::Nobody),
+        }
     }
 }
 
