@@ -139,40 +139,26 @@ async fn begin(
     leader: Option<&url::Url>,
 ) -> Result<Response, SourceError> {
     let path = product.snapshot_path();
+    let mut token = token;
     let mut answer = api.download(path, token.as_ref(), leader).await?;
     if answer.status() == 403
         && let Some(refused) = &token
+        && let Some(newer) = source.keyring.after_refusal(api, refused).await?
     {
-        tracing::debug!("the token was refused; looking for a newer one");
-        let said = api.read(answer).await?;
-        let Some(newer) = source.keyring.after_refusal(api, refused).await? else {
-            return Err(why_denied(source, api, refused, &said, product).await);
-        };
+        tracing::debug!("the token was refused; asking once more with a newer one");
         answer = api.download(path, Some(&newer), leader).await?;
-        if answer.status() == 403 {
-            let said = api.read(answer).await?;
-            return Err(why_denied(source, api, &newer, &said, product).await);
-        }
+        token = Some(newer);
     }
     if answer.status() == 200 {
         return Ok(answer);
     }
     let at = place(answer.url());
     let answer = api.read(answer).await?;
-    Err(refused(&answer, product, &at))
-}
-
-/// Vault and OpenBao tell whether it is the token or its rights.
-async fn why_denied(
-    source: &VaultSource,
-    api: &Api,
-    token: &Secret,
-    said: &Answer,
-    product: Product,
-) -> SourceError {
-    match product {
-        Product::Consul | Product::Nomad => denied(said, product),
-        _ => source.keyring.diagnose(api, token).await,
+    match (answer.status, token, product) {
+        (403, Some(refused), Product::Vault | Product::Openbao) => {
+            Err(source.keyring.diagnose(api, &refused).await)
+        }
+        _ => Err(refused(&answer, product, &at)),
     }
 }
 
@@ -209,12 +195,6 @@ fn refused(answer: &Answer, product: Product, at: &str) -> SourceError {
 
 fn denied(answer: &Answer, product: Product) -> SourceError {
     let said = refusal::said(answer);
-    if said.contains("invalid token")
-        || said.contains("bad token")
-        || said.contains("ACL not found")
-    {
-        return refusal::invalid_token();
-    }
     let why = format!("the token may not read snapshots ({}{said})", answer.status);
     SourceError::new(SourceErrorKind::Denied, why).hint(product.right())
 }

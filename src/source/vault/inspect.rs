@@ -93,7 +93,7 @@ async fn token_state(
     let method = source.keyring.describe();
     if answer.status == 403 {
         if refusal::said(&answer).contains("invalid token") {
-            return Err(refusal::invalid_token());
+            return Err(source.keyring.diagnose(api, token).await);
         }
         return Ok(fine(
             "login",

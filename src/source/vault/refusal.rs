@@ -131,12 +131,6 @@ pub(super) fn unprintable_token() -> SourceError {
         .hint("write the token alone, in one line")
 }
 
-/// A token that the server does not know, or no longer.
-pub(super) fn invalid_token() -> SourceError {
-    login("the token is not valid: it was revoked or has expired".into())
-        .hint("a login method, or a token file that an agent keeps fresh, outlives a token")
-}
-
 /// An error status of an endpoint that needs no login, or of one that has no words of its own.
 /// `asked` completes `asked for …`.
 pub(super) fn answered(answer: &Answer, asked: &str, endpoint: &Endpoint) -> SourceError {

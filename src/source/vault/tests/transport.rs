@@ -22,7 +22,7 @@ fn standby(
 
 #[tokio::test]
 async fn a_redirect_to_the_leader_is_followed_with_the_token() {
-    let active = leader(|_| errors(500, &["seen"]));
+    let active = leader(|_| errors(400, &["seen"]));
     let to = active.address.clone();
     let server = standby(Some(to.clone()), move |path| format!("{to}{path}"));
     let source = source(&server.address);
@@ -38,7 +38,7 @@ async fn a_redirect_to_the_leader_is_followed_with_the_token() {
 
 #[tokio::test]
 async fn a_leader_elected_since_is_asked_for_once() {
-    let active = leader(|_| errors(500, &["seen"]));
+    let active = leader(|_| errors(400, &["seen"]));
     let to = active.address.clone();
     let server = standby(Some(to.clone()), move |path| format!("{to}{path}"));
     // Nothing is known of the leader yet.
