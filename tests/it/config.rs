@@ -183,7 +183,7 @@ grace: 1 hour
         "destinations.folder is not a URL; write `file:///backups`",
         "destinations.ftp `ftp:` is no destination; write `file:///folder` or `s3://bucket/prefix`",
         "jobs.-d is not a name; use letters, digits, `-`, `_` and `.`, and begin with a letter, a digit or `_`",
-        "jobs.-d.source.type must be one of `sqlite`, `redis`, not `sqlit`; did you mean `sqlite`?",
+        "jobs.-d.source.type must be one of `sqlite`, `redis`, `vault`, not `sqlit`; did you mean `sqlite`?",
         "jobs.a.source.url `http:` is not a scheme of Redis; write `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:///path/to/redis.sock`",
         "jobs.a.timeout `90` has no unit; write `90s`",
         "jobs.a.sched unknown key; did you mean `schedule`?",
