@@ -1,16 +1,14 @@
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use url::Url;
 
+use super::body::{self, Progress};
 use super::config::{Product, VaultConfig};
 use super::endpoint::{Endpoint, below, place};
 use super::environment::{Settings, Unusable};
@@ -23,8 +21,6 @@ use crate::value::{Env, Secret};
 
 /// No small answer is larger.
 const SMALL: usize = 1 << 20;
-/// What an upload hands over at once; the unit in which its progress is seen.
-const PIECE: usize = 256 << 10;
 
 /// How long each step of a request may take.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +41,7 @@ impl Limits {
         Self {
             connect: Duration::from_secs(5),
             answer: settings.answer.unwrap_or(Duration::from_secs(30)),
-            snapshot: Duration::from_mins(1),
+            snapshot: Duration::from_mins(3),
             stall: Duration::from_secs(30),
             digest: Duration::from_mins(5),
         }
@@ -146,7 +142,7 @@ impl Api {
         }
         Ok(Self {
             wires: Wires::new(&settings, limits.connect)?,
-            verifies: !settings.skip_verify,
+            verifies: !settings.skip_verify || !settings.endpoint.is_tls(),
             endpoint: settings.endpoint,
             headers,
             limits,
@@ -427,7 +423,7 @@ impl Api {
                 request = request
                     .header(CONTENT_LENGTH, *bytes)
                     .header(CONTENT_TYPE, "application/gzip")
-                    .body(body(file, *bytes, progress.clone()));
+                    .body(body::of(file, *bytes, progress.clone()));
             }
         }
         tokio::select! {
@@ -452,81 +448,4 @@ fn sensitive(secret: &Secret) -> Result<HeaderValue, reqwest::header::InvalidHea
     let mut value = HeaderValue::from_str(secret.expose())?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Nobody asks for the end of a body whose length was said, so the last byte is the end.
-fn body(file: tokio::fs::File, bytes: u64, progress: Arc<Progress>) -> reqwest::Body {
-    let begin = (file, bytes, progress);
-    let pieces = stream::unfold(begin, |(mut file, left, progress)| async move {
-        progress.made();
-        if left == 0 {
-            return None;
-        }
-        let most = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-        let mut piece = vec![0; most];
-        match file.read(&mut piece).await {
-            Ok(0) => {
-                let cut = std::io::Error::other("the file is shorter than it was");
-                Some((Err(cut), (file, 0, progress)))
-            }
-            Ok(read) => {
-                piece.truncate(read);
-                let left = left - read as u64;
-                if left == 0 {
-                    progress.end();
-                }
-                Some((Ok(piece), (file, left, progress)))
-            }
-            Err(error) => Some((Err(error), (file, 0, progress))),
-        }
-    });
-    reqwest::Body::wrap_stream(pieces)
-}
-
-/// When a request's body last moved.
-#[derive(Debug)]
-struct Progress {
-    begin: Instant,
-    last: AtomicU64,
-    ended: OnceLock<Instant>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            begin: Instant::now(),
-            last: AtomicU64::new(0),
-            ended: OnceLock::new(),
-        }
-    }
-
-    fn made(&self) {
-        let at = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(at, Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        let _ = self.ended.set(Instant::now());
-    }
-
-    /// Resolves when the time is up: that for the answer, once the body has gone, else that for
-    /// the next piece. Answers whether the body had gone.
-    async fn watch(&self, stall: Duration, answer: Duration) -> bool {
-        loop {
-            let (idle, limit) = match self.ended.get() {
-                Some(ended) => (ended.elapsed(), answer),
-                None => {
-                    let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-                    (self.begin.elapsed().saturating_sub(last), stall)
-                }
-            };
-            match limit.checked_sub(idle) {
-                Some(left) if !left.is_zero() => {
-                    // The end of the body may come before the time is up.
-                    tokio::time::sleep(left.min(Duration::from_secs(1))).await;
-                }
-                _ => return self.ended.get().is_some(),
-            }
-        }
-    }
 }

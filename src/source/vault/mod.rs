@@ -1,6 +1,7 @@
 //! HashiCorp Vault and OpenBao, and Consul and Nomad: the raft snapshot API.
 
 mod archive;
+mod body;
 mod capture;
 mod client;
 mod config;

@@ -218,7 +218,10 @@ async fn agent(source: &VaultSource, api: &Api, product: Product) -> Result<Prob
         .await?;
     let (mut probe, applied_index) = if answer.status == 403 {
         let summary = "it does not tell its role to this token";
-        (Probe::of(Role::Unknown, summary), None)
+        let mut probe = Probe::of(Role::Unknown, summary);
+        let right = "the token needs `read` on the agent, or nobody can tell who leads";
+        probe.warnings.push(right.into());
+        (probe, None)
     } else {
         let agent = Agent::read(&answer, product, api.endpoint())?;
         (of_agent(&agent, product)?, agent.applied_index)
