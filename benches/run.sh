@@ -209,7 +209,7 @@ HCL
     curl -sf -H "X-Vault-Token: $VAULT_TOKEN" -d '{"type":"kv"}' "$vault_addr/v1/sys/mounts/fill"
     # Each secret is 96 KiB of random text.
     python3 -c 'import json,os,sys; json.dump({"value": os.urandom(73728 * 2 // 3).hex()}, sys.stdout)' >"$work/secret"
-    curl -sf --parallel --parallel-max 16 -o /dev/null -X PUT -H "X-Vault-Token: $VAULT_TOKEN" \
+    curl -sf --no-progress-meter --parallel --parallel-max 16 -o /dev/null -X PUT -H "X-Vault-Token: $VAULT_TOKEN" \
         --data-binary "@$work/secret" "$vault_addr/v1/fill/[1-$((SNAP_MIB * 1024 / 96))]"
 }
 

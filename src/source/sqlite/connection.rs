@@ -164,6 +164,31 @@ fn open_immutable(path: &Path, wal: &Path, patience: Patience) -> Result<Opened,
     })
 }
 
+/// A file of our own whose last page is cut: SQLite would take zeros for the rest of it.
+pub(super) fn all_pages_are_there(
+    connection: &Connection,
+    path: &Path,
+    header: Header,
+) -> Result<(), SourceError> {
+    let pragma = |name: &str| {
+        let answer =
+            connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        answer.map_err(|error| failure(path, &error))
+    };
+    let wanted = pragma("page_size")? * pragma("page_count")?;
+    if header.bytes >= u64::try_from(wanted).unwrap_or(0) {
+        return Ok(());
+    }
+    Err(cut_short(path))
+}
+
+fn cut_short(path: &Path) -> SourceError {
+    SourceError::damaged(format!(
+        "{}: is truncated, its last page is not whole",
+        path.display()
+    ))
+}
+
 /// Opens a file of our own that nothing else has open.
 pub(super) fn open_own(path: &Path, stop: &Stop) -> Result<Connection, SourceError> {
     let patience = Patience {
@@ -206,11 +231,7 @@ impl Opened {
         if !twice.map_err(|error| failure(path, &error))? {
             return Ok(());
         }
-        Err(SourceError::damaged(format!(
-            "{}: is truncated, its last page is not whole",
-            path.display()
-        ))
-        .hint(DAMAGED))
+        Err(cut_short(path).hint(DAMAGED))
     }
 
     /// After an immutable read: the files must be as they were.

@@ -4,7 +4,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, fcntl};
 use rusqlite::Connection;
 
-use super::super::{Check, Facts, Format, SourceError, Stop, Verifier};
+use super::super::{Check, Facts, Format, SourceError, SourceErrorKind, Stop, Verifier};
 use super::config::CheckDepth;
 use super::{connection, integrity};
 
@@ -38,8 +38,13 @@ impl Format for SqliteFormat {
         facts: &Facts,
         stop: &Stop,
     ) -> Result<Vec<Check>, SourceError> {
-        connection::examine(path)?;
+        // A source that is empty has no data; a backup that is empty has lost it.
+        let header = connection::examine(path).map_err(|error| match error.kind {
+            SourceErrorKind::Missing if path.exists() => SourceError::damaged(error.why),
+            _ => error,
+        })?;
         let connection = connection::open_own(path, stop)?;
+        connection::all_pages_are_there(&connection, path, header)?;
         Ok(vec![integrity::prove(
             &connection,
             path,
