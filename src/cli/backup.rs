@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::args::BackupArgs;
-use super::session::Session;
+use super::session::{Session, ready};
 use super::{table, ui};
 use crate::config::{self, Config, JobConfig};
 use crate::error::{Error, Kind};
@@ -19,6 +19,7 @@ pub(super) async fn backup(session: &Session, args: BackupArgs) -> Result<Exit, 
             session.jobs(&loaded.config, &args.jobs).await?
         }
     };
+    ready(&jobs)?;
     let quiet = session.global.quiet || session.global.json;
     let mut reports = Vec::new();
     let mut left_out = false;

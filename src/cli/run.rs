@@ -1,7 +1,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
-use super::session::{Session, on_signals};
+use super::session::{Session, on_signals, ready};
 use crate::daemon;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -15,6 +15,7 @@ pub(super) async fn run(session: &Session, _args: RunArgs) -> Result<Exit, Error
         jobs = session.jobs(&loaded.config, &[]) => jobs?,
         () = closing.cancelled() => return Ok(Exit::Ok),
     };
+    ready(&jobs)?;
     tracing::info!(
         "lifeboat {} started: {}",
         env!("CARGO_PKG_VERSION"),

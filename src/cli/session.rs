@@ -147,6 +147,15 @@ impl Session {
     }
 }
 
+/// Finds out at the start what runs would lack later.
+pub(super) fn ready(jobs: &[Job]) -> Result<(), Error> {
+    for job in jobs {
+        let ready = job.engine.ready();
+        ready.map_err(|(key, why)| Error::usage(format!("jobs.{}.source.{key}", job.name), why))?;
+    }
+    Ok(())
+}
+
 /// Cancels `first` at the first SIGINT or SIGTERM, and `second` at the next one.
 pub(super) fn on_signals(first: CancellationToken, second: CancellationToken) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};

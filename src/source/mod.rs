@@ -118,6 +118,13 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
     /// The offline half of this engine.
     fn format(&self) -> &'static dyn Format;
 
+    /// Whether all is set that a capture needs, although a mere probe might do without: a standby
+    /// that cannot log in must not be found out when it has become the leader. The error is the
+    /// key concerned and why.
+    fn ready(&self) -> Result<(), (&'static str, String)> {
+        Ok(())
+    }
+
     /// Role and state, asked now. A store that cannot be reached, trusted or logged in to is an
     /// error.
     async fn probe(&self) -> Result<Probe, SourceError>;

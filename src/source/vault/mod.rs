@@ -104,6 +104,13 @@ impl Engine for VaultSource {
         &VaultFormat
     }
 
+    fn ready(&self) -> Result<(), (&'static str, String)> {
+        match self.config.product {
+            Product::Consul | Product::Nomad => Ok(()),
+            _ => self.keyring.ready(),
+        }
+    }
+
     async fn probe(&self) -> Result<Probe, SourceError> {
         probe::probe(self, &self.api()?).await
     }

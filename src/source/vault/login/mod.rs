@@ -65,6 +65,18 @@ impl Keyring {
         })
     }
 
+    /// Whether there is any login at all.
+    pub fn ready(&self) -> Result<(), Unusable> {
+        match self.origin {
+            Origin::Nobody => {
+                let none = "is not set, and the environment has no `BAO_TOKEN`, `VAULT_TOKEN` or \
+                            `VAULT_ROLE_ID`";
+                Err(("auth", none.into()))
+            }
+            Origin::Given(_) | Origin::Login(_) => Ok(()),
+        }
+    }
+
     /// The token to send now: one that somebody else made is read anew; a login's is reused while
     /// it is good, and renewed or replaced by another login before it ends.
     pub async fn token(&self, api: &Api) -> Result<Secret, SourceError> {
