@@ -74,6 +74,61 @@ fn a_cluster_goes_back_to_its_own_backup() {
     clean(&sandbox);
 }
 
+/// The same at a terminal, where somebody types an answer.
+fn at_a_terminal(sandbox: &Sandbox, answer: &str) -> (Option<i32>, String) {
+    use std::io::Write;
+    let lifeboat = sandbox.command(["restore", "vault", "--into-source"]);
+    let words: Vec<_> = std::iter::once(lifeboat.get_program())
+        .chain(lifeboat.get_args())
+        .map(|word| word.to_str().expect("plain words"))
+        .collect();
+    let mut terminal = std::process::Command::new("script");
+    terminal
+        .args([
+            "--quiet",
+            "--return",
+            "--command",
+            &words.join(" "),
+            "/dev/null",
+        ])
+        .current_dir(sandbox.root())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    for (name, value) in lifeboat.get_envs() {
+        terminal.env(name, value.expect("a value"));
+    }
+    let mut child = terminal.spawn().expect("script is part of Debian");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    writeln!(stdin, "{answer}").expect("the terminal takes it");
+    let output = child.wait_with_output().expect("it ends");
+    drop(stdin);
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), seen)
+}
+
+#[test]
+#[ignore = "needs vault"]
+fn somebody_at_a_terminal_is_asked() {
+    let cluster = VaultCluster::start(1);
+    let sandbox = beside(&cluster);
+    cluster.put_secret("kept", "of then");
+    sandbox.run(["backup"]).ok();
+    cluster.put_secret("kept", "of now");
+
+    let (code, seen) = at_a_terminal(&sandbox, "y");
+    assert_eq!(code, Some(1), "{seen}");
+    assert!(seen.contains("goes back to the state of index"), "{seen}");
+    assert!(
+        seen.contains("was not agreed to; nothing has changed"),
+        "{seen}"
+    );
+    assert_eq!(cluster.secret("kept").as_deref(), Some("of now"));
+
+    let (code, seen) = at_a_terminal(&sandbox, "yes");
+    assert_eq!(code, Some(0), "{seen}");
+    assert_eq!(cluster.secret("kept").as_deref(), Some("of then"));
+}
+
 #[test]
 #[ignore = "needs vault"]
 fn a_restore_finds_the_leader_from_a_standby() {
