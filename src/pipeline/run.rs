@@ -22,7 +22,7 @@ use crate::destination::{Destination, StoreError};
 use crate::error::{Error, Kind};
 use crate::manifest::{Id, Manifest, Role, Roles};
 use crate::schedule::newest_credible;
-use crate::source::{Capture, Probe, SourceErrorKind, Stop};
+use crate::source::{Capture, Probe, SourceError, SourceErrorKind, Stop};
 
 /// What each destination of a job holds, by its index: the ground on which a run is due.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ async fn steps(
     report: &mut RunReport,
 ) -> Result<Outcome, Error> {
     let targets = targets(job, survey, due, &mut report.destinations)?;
-    let probe = match ask_role(job, report).await? {
+    let probe = match ask_role(job, stop, report).await? {
         Ok(probe) => probe,
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
@@ -191,8 +191,17 @@ fn targets(
 }
 
 /// The probe when the gate is open, the reason when it is not.
-async fn ask_role(job: &Job, report: &mut RunReport) -> Result<Result<Probe, String>, Error> {
-    let probe = match job.engine.probe().await {
+async fn ask_role(
+    job: &Job,
+    stop: &Stop,
+    report: &mut RunReport,
+) -> Result<Result<Probe, String>, Error> {
+    let probed = tokio::select! {
+        biased;
+        () = stop.wait() => Err(SourceError::stopped()),
+        probed = job.engine.probe() => probed,
+    };
+    let probe = match probed {
         Ok(probe) => probe,
         // On disk it is saved all the same.
         Err(error) if job.run_on == RunOn::Any && error.kind == SourceErrorKind::Unreachable => {
@@ -299,10 +308,13 @@ async fn store(
         }
     } else {
         let sent = upload(work, probe, &capture, &id, &fresh, report).await?;
-        record.role.after = match job.engine.role_now(probe).await {
-            Some(role) => role,
-            None => sent.role_after,
+        let role_now = tokio::select! {
+            biased;
+            role = job.engine.role_now(probe) => role,
+            // What is stored is recorded, without waiting for a source that does not answer.
+            () = work.stop.wait() => Some(Role::Unknown),
         };
+        record.role.after = role_now.unwrap_or(sent.role_after);
         record.checks.extend(sent.passed.checks.iter().cloned());
         record.facts.extend(sent.passed.facts.clone());
         if record.role.after != probe.role {

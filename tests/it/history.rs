@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -74,6 +75,16 @@ struct Node {
     role_after: Role,
     /// Another node's job, which runs when this one's bytes were read.
     meanwhile: Option<Job>,
+    /// It takes connections and says nothing.
+    silent: Silent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silent {
+    Never,
+    FromTheBeginning,
+    /// When it is asked for its role the second time.
+    AtTheEnd,
 }
 
 #[async_trait]
@@ -83,7 +94,17 @@ impl Engine for Node {
     }
 
     async fn probe(&self) -> Result<Probe, SourceError> {
+        if self.silent == Silent::FromTheBeginning {
+            std::future::pending::<()>().await;
+        }
         Ok(Probe::of(Role::Primary, ""))
+    }
+
+    async fn role_now(&self, _: &Probe) -> Option<Role> {
+        if self.silent == Silent::AtTheEnd {
+            std::future::pending::<()>().await;
+        }
+        None
     }
 
     async fn capture(&self, _: &Probe, _: &Path, _: &Stop) -> Result<Capture, SourceError> {
@@ -162,6 +183,7 @@ fn node(sandbox: &Sandbox, cluster: &'static str, index: u64) -> Node {
         index,
         role_after: Role::Primary,
         meanwhile: None,
+        silent: Silent::Never,
     }
 }
 
@@ -294,4 +316,31 @@ async fn leadership_lost_during_the_run_is_written_down() {
         manifest["role"],
         json!({ "before": "primary", "after": "replica" })
     );
+}
+
+#[tokio::test]
+async fn a_source_that_never_says_its_role_is_given_up_when_the_time_is_up() {
+    let sandbox = Sandbox::new();
+    let silent = |silent| Node {
+        silent,
+        ..node(&sandbox, "c1", 7)
+    };
+    let mut job_of_silent = job(&sandbox, &["nas"], silent(Silent::FromTheBeginning)).await;
+    job_of_silent.timeout = Duration::from_millis(200);
+    let begun = Instant::now();
+    let report = run_once(&job_of_silent).await;
+    let Outcome::Failed(error) = &report.outcome else {
+        panic!("{report:?}");
+    };
+    assert!(error.why.contains("its time limit of 200ms"), "{error}");
+    assert_eq!(stored(&sandbox, "nas", "data"), 0);
+
+    // What was stored by then is recorded.
+    let mut job_of_silent = job(&sandbox, &["nas"], silent(Silent::AtTheEnd)).await;
+    job_of_silent.timeout = Duration::from_secs(2);
+    let report = run_once(&job_of_silent).await;
+    assert!(matches!(report.outcome, Outcome::Completed), "{report:?}");
+    assert_eq!(stored(&sandbox, "nas", "manifests"), 1);
+    assert!(report.warnings.iter().any(|w| w.contains("is unknown now")));
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }

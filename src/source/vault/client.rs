@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::body::{self, Progress};
@@ -26,7 +26,7 @@ const SMALL: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub connect: Duration,
-    /// Until a small request is answered.
+    /// Until a small request is answered, and once more until the answer is there in full.
     pub answer: Duration,
     /// Until a snapshot begins to come. The server looks through its data first.
     pub snapshot: Duration,
@@ -264,11 +264,15 @@ impl Api {
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.starts_with("text/html"));
+        let tls = answer.url().scheme() == "https";
+        let limit = self.limits.answer;
+        let end = Instant::now() + limit;
         let mut body = Vec::new();
         loop {
-            let chunk = timeout(self.limits.stall, answer.chunk())
+            // As a whole: one that drips never goes silent, and never ends.
+            let chunk = timeout_at(end, answer.chunk())
                 .await
-                .map_err(|_| refusal::stalled(&at, self.limits.stall))?
+                .map_err(|_| refusal::silent(&at, limit, tls))?
                 .map_err(|error| refusal::broken(&error, &at))?;
             let Some(chunk) = chunk else { break };
             if body.len() + chunk.len() > SMALL {

@@ -25,6 +25,8 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// Nothing more for a while, and the connection stays open.
     Hang(Vec<u8>),
+    /// A blank now and then.
+    Drip(Vec<u8>),
 }
 
 pub struct Responder {
@@ -81,6 +83,15 @@ fn serve(
         Reply::Hang(bytes) => {
             let _ = connection.write_all(&bytes);
             thread::sleep(Duration::from_secs(20));
+        }
+        Reply::Drip(bytes) => {
+            let _ = connection.write_all(&bytes);
+            for _ in 0..200 {
+                if connection.write_all(b" ").is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
         }
     }
 }

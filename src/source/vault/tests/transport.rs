@@ -212,3 +212,19 @@ async fn plain_http_behind_an_https_address_says_so() {
     .unwrap_err();
     assert!(error.why.ends_with("does not speak TLS"), "{}", error.why);
 }
+
+#[tokio::test]
+async fn an_answer_that_drips_is_given_up_as_one_that_never_comes() {
+    let server = Responder::new(|_| {
+        let long = "Content-Type: application/json\r\nContent-Length: 100000\r\n";
+        Reply::Drip(format!("HTTP/1.1 200 OK\r\n{long}\r\n{{").into_bytes())
+    });
+    let begun = std::time::Instant::now();
+    let error = source(&server.address).probe().await.unwrap_err();
+    assert!(
+        error.why.contains("did not answer within 1 s"),
+        "{}",
+        error.why
+    );
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
