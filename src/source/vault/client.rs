@@ -304,6 +304,10 @@ impl Api {
 
     fn start(&self, from: Option<&Url>, path: &str) -> Result<Url, SourceError> {
         let url = match from {
+            // What a redirect may not do, nobody's word on who leads may do either.
+            Some(address) if self.endpoint.is_tls() && address.scheme() != "https" => {
+                return Err(refusal::in_the_clear(&self.endpoint, address));
+            }
             Some(address) => below(address, path),
             None => self.endpoint.at(path),
         };

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::client::Answer;
 use super::endpoint::{Endpoint, place};
+use super::redirect::shown;
 use crate::error::io_reason;
 use crate::source::{SourceError, SourceErrorKind};
 
@@ -111,6 +112,16 @@ pub(super) fn wants_tls(at: &str) -> SourceError {
 pub(super) fn redirect(at: &str, why: &str) -> SourceError {
     other(format!("the redirect from {at} {why}"))
         .hint("set `api_addr` of the servers to an address that this sidecar reaches")
+}
+
+/// A leader that is reached in the clear, where we began with TLS.
+pub(super) fn in_the_clear(endpoint: &Endpoint, leader: &Url) -> SourceError {
+    other(format!(
+        "{endpoint} names {} as its leader, where the token and the data would be readable on \
+         their way",
+        shown(leader)
+    ))
+    .hint("set `api_addr` of the servers to their `https://` address")
 }
 
 /// A redirect to somebody we do not know.

@@ -67,6 +67,21 @@ async fn a_stranger_gets_no_token() {
 }
 
 #[tokio::test]
+async fn a_leader_in_the_clear_gets_nothing_where_the_address_has_tls() {
+    let active = Responder::new(|_| errors(200, &[]));
+    let there = active.address.parse().unwrap();
+    let settings = json!({ "address": "https://127.0.0.1:1", "skip_verify": true });
+    let env = Env::from([("VAULT_TOKEN", TOKEN)]);
+    let api = source_with(settings, &env).api().unwrap();
+    let token = Secret::new(TOKEN);
+    let path = Product::Openbao.snapshot_path();
+    let asked = api.download(path, Some(&token), Some(&there)).await;
+    let error = asked.unwrap_err();
+    assert!(error.why.contains("readable on their way"), "{}", error.why);
+    assert!(active.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_loop_is_left() {
     let server = standby(None, str::to_owned);
     let error = capture_error(&source(&server.address), &Probe::of(Role::Unknown, "")).await;
