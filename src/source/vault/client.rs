@@ -209,6 +209,20 @@ impl Api {
         Ok(leader)
     }
 
+    /// Asks whoever may answer at `address`, which need not be one of the servers we know: without
+    /// what the environment adds for those, and without being sent on.
+    pub async fn ask_stranger(&self, address: &Url, path: &str) -> Result<Answer, SourceError> {
+        let journey = Journey {
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            cargo: Cargo::None,
+            limit: self.limits.answer,
+        };
+        let url = self.start(Some(address), path)?;
+        let answer = self.send(&journey, &url).await?;
+        self.read(answer).await
+    }
+
     /// Begins a download. `from` is where to ask, unless it is the configured address.
     pub async fn download(
         &self,

@@ -251,8 +251,12 @@ impl Talk<'_> {
         let Ok(url) = format!("{}://{host}:{port}", address.scheme()).parse::<Url>() else {
             return false;
         };
-        let status = timeout(KNOCK, self.seal_status(Some(&url))).await;
-        matches!(status, Ok(Ok(status)) if status.cluster_id.as_deref() == Some(ours))
+        let asked = self.api().ask_stranger(&url, SealStatus::PATH);
+        let Ok(Ok(answer)) = timeout(KNOCK, asked).await else {
+            return false;
+        };
+        let status = SealStatus::read(&answer, self.api().endpoint());
+        status.is_ok_and(|status| status.cluster_id.as_deref() == Some(ours))
     }
 
     async fn send(&self, to: &Remembered, file: &Path) -> Result<(), SourceError> {

@@ -174,6 +174,26 @@ async fn a_login_carries_its_namespace_and_what_the_environment_adds() {
 }
 
 #[tokio::test]
+async fn a_stranger_gets_nothing_that_the_environment_adds() {
+    let server = Responder::new(|_| responder::json(200, &unsealed()));
+    let env = Env::from([
+        ("VAULT_TOKEN", TOKEN),
+        ("VAULT_HEADERS", r#"{"X-Tenant": "blue"}"#),
+    ]);
+    let api = source_with(json!({ "address": "http://127.0.0.1:1" }), &env).api();
+    let there = server.address.parse().unwrap();
+    let answer = api
+        .unwrap()
+        .ask_stranger(&there, "v1/sys/seal-status")
+        .await;
+    assert!(answer.unwrap().is_ok());
+    let headers = &server.requests()[0].headers;
+    for ours in ["x-tenant", "x-vault-token"] {
+        assert!(!headers.contains_key(ours), "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_in_the_environment_stands_between_us_and_others_but_not_this_machine() {
     let proxy = Responder::new(|_| errors(500, &["the proxy was here"]));
     let through = |name: &str, address: &str| {
