@@ -75,12 +75,16 @@ pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, 
     Ok(exit_of_all(&checked, !failed.is_empty()))
 }
 
-/// The file that the command line names: a path, or a name that is no job's and a file's.
+/// The file that the command line names: a path, or a name that is no job's and a file's. With a
+/// destination or an id it is that of a series, whatever lies in the working directory.
 fn named_file(session: &Session, args: &VerifyArgs) -> Option<PathBuf> {
     let name = args.job.as_deref()?;
     let path = PathBuf::from(name);
     if name.contains('/') {
         return Some(path);
+    }
+    if !session.global.destination.is_empty() || args.id != "latest" || args.all {
+        return None;
     }
     let is_job = || {
         let loaded = session.load();

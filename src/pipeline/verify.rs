@@ -1,6 +1,6 @@
 //! Verification: stored backups are read again from their destination and proved.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -140,11 +140,12 @@ pub async fn verify_file(path: &Path, stop: &Stop) -> Result<CheckedFile, Error>
 
 fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
     let at = |error| SourceError::io(path, &error);
-    let mut file = File::open(path).map_err(at)?;
-    if !file.metadata().map_err(at)?.is_file() {
+    // Asked before it is opened: to open a pipe that nobody writes to takes for ever.
+    if !fs::metadata(path).map_err(at)?.is_file() {
         let why = format!("{}: is not a file", path.display());
         return Err(SourceError::new(SourceErrorKind::Other, why));
     }
+    let mut file = File::open(path).map_err(at)?;
     let mut block = vec![0; BLOCK];
     let mut got = read(&mut file, &mut block).map_err(at)?;
     let Some(format) = format_of(path, &block[..got]) else {

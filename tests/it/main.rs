@@ -43,3 +43,4 @@ mod vault_fleet;
 mod vault_login;
 mod vault_restore;
 mod vault_support;
+mod verify_file;
