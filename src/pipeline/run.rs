@@ -215,7 +215,9 @@ async fn ask_role(
     match gate(job.run_on, &probe) {
         Gate::Open => Ok(Ok(probe)),
         Gate::Skip(why) => Ok(Err(why)),
-        Gate::Refuse(why) => Err(Error::failed(&job.name, why)),
+        Gate::Refuse(why) => Err(Error::failed(&job.name, why).hint(
+            "let the source's login read the role, or set `run_on: any` to save whatever it is",
+        )),
     }
 }
 

@@ -174,7 +174,7 @@ fn refused(answer: &Answer, product: Product, at: &str) -> SourceError {
             refusal::unreachable(format!("{at} knows no leader at the moment"))
                 .hint("has the cluster lost its majority? the run is tried again")
         }
-        503 if said.contains("sealed") => refusal::unreachable(format!("{at} is sealed by now")),
+        503 if said.contains("sealed") => refusal::sealed(at),
         404 => refusal::other(format!(
             "{at} has no snapshots at {} (404)",
             product.snapshot_path()
@@ -184,12 +184,16 @@ fn refused(answer: &Answer, product: Product, at: &str) -> SourceError {
             refusal::other(format!("{at} gives no snapshots in a namespace{said}"))
                 .hint("a proxy that adds a namespace cannot stand between")
         }
+        200 => refusal::unreachable(format!("{at} gives an error for a snapshot{said}"))
+            .hint(refusal::LOG),
         status @ 500.. => refusal::unreachable(format!(
             "{at} gives no snapshot, but answers {status}{said}"
-        )),
+        ))
+        .hint(refusal::LOG),
         status => refusal::other(format!(
             "{at} gives no snapshot, but answers {status}{said}"
-        )),
+        ))
+        .hint("does `address` lead to the server's API?"),
     }
 }
 
@@ -239,7 +243,7 @@ async fn first_bytes(
         }
     }
     let json = serde_json::from_slice(&text).unwrap_or(Value::Null);
-    let said = Answer { status: 500, json };
+    let said = Answer { status: 200, json };
     if said.errors().is_empty() {
         let why = format!("{at} answered with something that is no snapshot");
         return Err(SourceError::damaged(why).hint("does `address` lead to the server's API?"));
@@ -344,6 +348,7 @@ fn keep(
         verifier.update(&block).map_err(|error| {
             let why = format!("the server sent a damaged snapshot: {}", error.why);
             SourceError { why, ..error }
+                .hint("nothing was stored; does a proxy change what it passes on?")
         })?;
         bytes += block.len() as u64;
     }

@@ -411,6 +411,9 @@ impl Api {
         let answer = self
             .send(&journey, &self.start(None, Leader::PATH)?)
             .await?;
+        if leads_on(answer.status()) {
+            return Ok(None);
+        }
         let leader = Leader::read(&self.read(answer).await?, &self.endpoint)?;
         self.knows_leader(leader.address.clone());
         Ok(leader.address)
@@ -453,7 +456,7 @@ impl Api {
                 answer.map_err(|error| refusal::sending(&error, &at, url.scheme() == "https"))
             }
             at_end = progress.watch(self.limits.stall, limit) => Err(if at_end {
-                refusal::silent(&at, limit, url.scheme() == "https")
+                refusal::silent(&at, limit)
             } else {
                 refusal::stalled(&at, self.limits.stall)
             }),

@@ -21,7 +21,10 @@ pub(super) async fn inspect(source: &VaultSource) -> Vec<Finding> {
     let mut findings = vec![server(&probed)];
     if let Ok(probe) = &probed {
         let clock = probe.warnings.iter().filter(|text| text.contains("clock"));
-        findings.extend(clock.map(|text| warning("clock", text.clone())));
+        findings.extend(clock.map(|text| Finding {
+            hint: Some("synchronise both clocks: certificates and logins go by them".into()),
+            ..warning("clock", text.clone())
+        }));
     }
     findings.extend(connection(&api));
     // A node without its keys knows no tokens.

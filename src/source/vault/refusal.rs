@@ -13,17 +13,26 @@ use super::redirect::shown;
 use crate::error::io_reason;
 use crate::source::{SourceError, SourceErrorKind};
 
+/// What ends an answer that has begun.
+const BETWEEN: &str =
+    "see the server's log, and what lies between: a proxy or load balancer with a limit?";
+/// Where only the server knows what is wrong.
+pub(super) const LOG: &str = "see the server's log; the next run asks again";
+const PLAIN: &str = "see the server's log; if it expects TLS, write `https://` in `address`";
+const REACH: &str = "is `address` right as seen from here, and no firewall between?";
+const API: &str = "does `address` lead to the API of Vault or OpenBao?";
+
 /// A request that got no answer.
 pub(super) fn sending(error: &reqwest::Error, at: &str, tls: bool) -> SourceError {
     if let Some(tls) = cause::<TlsError>(error) {
         return distrust(tls, at);
     }
     if error.is_connect() && error.is_timeout() {
-        return unreachable(format!("{at} does not answer: no connection within 5 s"))
-            .hint("is `address` right as seen from here, and no firewall between?");
+        return unreachable(format!("{at} does not answer: no connection within 5 s")).hint(REACH);
     }
     let Some(io) = cause::<io::Error>(error) else {
-        return broken(error, at);
+        let error = broken(error, at);
+        return if tls { error } else { error.hint(PLAIN) };
     };
     match io.kind() {
         io::ErrorKind::ConnectionRefused => {
@@ -32,7 +41,8 @@ pub(super) fn sending(error: &reqwest::Error, at: &str, tls: bool) -> SourceErro
         }
         io::ErrorKind::NotFound => unreachable(format!("there is no socket {at}"))
             .hint("the server's socket must lie on a volume that both containers mount"),
-        io::ErrorKind::PermissionDenied => login(format!("permission denied on {at}")),
+        io::ErrorKind::PermissionDenied => login(format!("permission denied on {at}"))
+            .hint("the socket must be writable for the user that this sidecar runs as"),
         _ if io.to_string().contains("lookup address information") => {
             unreachable(format!("the name of {at} cannot be resolved"))
                 .hint("a sidecar reaches its server as 127.0.0.1")
@@ -42,15 +52,11 @@ pub(super) fn sending(error: &reqwest::Error, at: &str, tls: bool) -> SourceErro
         ))
         .hint("if it does not expect TLS, write `http://` in `address`"),
         _ if error.is_connect() => {
-            unreachable(format!("cannot connect to {at}: {}", io_reason(io)))
+            unreachable(format!("cannot connect to {at}: {}", io_reason(io))).hint(REACH)
         }
         _ => {
             let error = broken(error, at);
-            if tls {
-                error
-            } else {
-                error.hint("if the server expects TLS, write `https://`")
-            }
+            if tls { error } else { error.hint(PLAIN) }
         }
     }
 }
@@ -61,25 +67,22 @@ pub(super) fn broken(error: &reqwest::Error, at: &str) -> SourceError {
         return distrust(tls, at);
     }
     if error.is_timeout() {
-        return unreachable(format!("{at} does not answer in time"));
+        return unreachable(format!("{at} does not answer in time")).hint(BETWEEN);
     }
     unreachable(format!(
         "the connection to {at} broke: {}",
         innermost(error)
     ))
+    .hint(BETWEEN)
 }
 
 /// No answer within the time limit.
-pub(super) fn silent(at: &str, limit: Duration, tls: bool) -> SourceError {
-    let error = unreachable(format!(
+pub(super) fn silent(at: &str, limit: Duration) -> SourceError {
+    unreachable(format!(
         "{at} did not answer within {} s",
         limit.as_secs().max(1)
-    ));
-    if tls {
-        error
-    } else {
-        error.hint("is the server overloaded, or is what answers there no Vault?")
-    }
+    ))
+    .hint("is the server overloaded, or is what answers there no Vault?")
 }
 
 /// Not a byte within the time limit.
@@ -88,7 +91,7 @@ pub(super) fn stalled(at: &str, limit: Duration) -> SourceError {
         "{at} went silent: no byte for {} s",
         limit.as_secs().max(1)
     ))
-    .hint("see the server's log, and what lies between: a proxy or load balancer with a limit?")
+    .hint(BETWEEN)
 }
 
 /// An answer far too long.
@@ -147,21 +150,29 @@ pub(super) fn unprintable_token() -> SourceError {
 pub(super) fn answered(answer: &Answer, asked: &str, endpoint: &Endpoint) -> SourceError {
     let said = said(answer);
     match answer.status {
-        503 if said.contains("sealed") => unreachable(format!("{endpoint} is sealed")),
-        429 => unreachable(format!("{endpoint} answers to no more requests now (429)")),
-        404 => other(format!("{endpoint} knows nothing of {asked} (404)"))
-            .hint("does `address` lead to the API of Vault or OpenBao?"),
+        503 if said.contains("sealed") => sealed(&endpoint.to_string()),
+        429 => unreachable(format!("{endpoint} answers to no more requests now (429)"))
+            .hint("a rate limit of the server or of a proxy; the next run asks again"),
+        404 => other(format!("{endpoint} knows nothing of {asked} (404)")).hint(API),
         200..=299 => other(format!(
             "{endpoint}, asked for {asked}, answered in a form that is not Vault's"
         ))
-        .hint("does `address` lead to the API of Vault or OpenBao?"),
+        .hint(API),
         status @ 500.. => unreachable(format!(
             "{endpoint}, asked for {asked}, answered {status}{said}"
-        )),
+        ))
+        .hint(LOG),
         status => other(format!(
             "{endpoint}, asked for {asked}, answered {status}{said}"
-        )),
+        ))
+        .hint(API),
     }
+}
+
+/// A node that was open when it was asked before.
+pub(super) fn sealed(at: &str) -> SourceError {
+    unreachable(format!("{at} is sealed by now"))
+        .hint("unseal it, and see its log for why; the next run asks again")
 }
 
 /// What the server said, for the end of a line: `: permission denied`.
@@ -228,6 +239,7 @@ fn distrust(error: &TlsError, at: &str) -> SourceError {
             .hint("is the clock here right?"),
         TlsError::InvalidCertificate(error) => {
             login(format!("the certificate of {at} is not accepted: {error}"))
+                .hint("replace the certificate in the listener's `tls_cert_file`")
         }
         TlsError::AlertReceived(
             AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
@@ -244,6 +256,7 @@ fn distrust(error: &TlsError, at: &str) -> SourceError {
         ),
         TlsError::AlertReceived(AlertDescription::ProtocolVersion) => {
             login(format!("{at} does not speak TLS 1.2 or newer"))
+                .hint("raise the listener's `tls_min_version` and `tls_max_version`")
         }
         TlsError::InvalidMessage(_) => {
             login(format!("{at} does not speak TLS")).hint("write `http://` in `address`")
@@ -251,7 +264,8 @@ fn distrust(error: &TlsError, at: &str) -> SourceError {
         other => login(format!(
             "no TLS connection to {at}: {}",
             lowered(&other.to_string())
-        )),
+        ))
+        .hint("see the server's log; does a proxy between here and there end TLS?"),
     }
 }
 

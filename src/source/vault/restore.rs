@@ -63,7 +63,10 @@ impl LiveRestore for Cluster {
                 product.title(),
                 talk.api.endpoint()
             );
-            return Err(SourceError::new(SourceErrorKind::Other, why));
+            return Err(SourceError::new(SourceErrorKind::Other, why).hint(format!(
+                "write it to a file with --to PATH, and put that back with `{}`",
+                made_by.restore_command()
+            )));
         }
         // Said before anything is agreed to: without a login nothing can be sent.
         let token = self.0.token_if_any(&talk.api).await?;

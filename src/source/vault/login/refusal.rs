@@ -3,6 +3,7 @@
 use super::grant::NoGrant;
 use super::method::{Kind, Method};
 use crate::source::vault::client::Answer;
+use crate::source::vault::refusal::LOG;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::value::Secret;
 
@@ -15,13 +16,12 @@ pub(super) fn login(method: &Method, answer: &Answer, secrets: &[Secret]) -> Sou
     let who = method.describe();
     let said = said(answer, secrets);
     match answer.status {
-        429 | 472 | 473 | 502..=504 => not_now(format!("login by {who} is not possible: {said}")),
+        429 | 472 | 473 | 502..=504 => {
+            not_now(format!("login by {who} is not possible: {said}")).hint(LOG)
+        }
         status => {
             let error = refused(format!("login by {who} was refused: {said}"));
-            match hint(method, status, &said) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
+            error.hint(hint(method, status, &said).unwrap_or_else(|| LOG.into()))
         }
     }
 }
@@ -61,7 +61,8 @@ pub(super) fn token(who: &str, remedy: &str, lookup: &Answer) -> SourceError {
         _ => not_now(format!(
             "the {who} was denied, and cannot be looked up: {}",
             said(lookup, &[])
-        )),
+        ))
+        .hint(LOG),
     }
 }
 
