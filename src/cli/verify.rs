@@ -10,6 +10,7 @@ use crate::error::{Error, Kind};
 use crate::exit::Exit;
 use crate::manifest::{Check, Id};
 use crate::pipeline::verify::{self as pipeline, Checked, Finding};
+use crate::source::FORMATS;
 
 pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, Error> {
     session.stop_on_signals()?;
@@ -75,8 +76,9 @@ pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, 
     Ok(exit_of_all(&checked, !failed.is_empty()))
 }
 
-/// The file that the command line names: a path, or a name that is no job's and a file's. With a
-/// destination or an id it is that of a series, whatever lies in the working directory.
+/// The file that the command line names: a path, or a name that is no job's and looks like a
+/// file's. With a destination or an id it is that of a series, whatever lies in the working
+/// directory.
 fn named_file(session: &Session, args: &VerifyArgs) -> Option<PathBuf> {
     let name = args.job.as_deref()?;
     let path = PathBuf::from(name);
@@ -90,7 +92,13 @@ fn named_file(session: &Session, args: &VerifyArgs) -> Option<PathBuf> {
         let loaded = session.load();
         loaded.is_ok_and(|loaded| loaded.config.jobs.contains_key(name))
     };
-    (path.is_file() && !is_job()).then_some(path)
+    // In a destination of the command line, it may be a series.
+    let looks_like_one = || {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        session.global.destination.is_empty()
+            && FORMATS.iter().any(|it| Some(it.extension()) == extension)
+    };
+    ((path.is_file() || looks_like_one()) && !is_job()).then_some(path)
 }
 
 async fn verify_file(session: &Session, path: &Path) -> Result<Exit, Error> {

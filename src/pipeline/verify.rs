@@ -122,6 +122,7 @@ pub struct CheckedFile {
 }
 
 const BLOCK: usize = 1 << 20;
+const WHAT: &str = "name a file that this user may read: a snapshot, a dump or a database";
 
 /// Verifies a file of plain data that anybody may have made.
 ///
@@ -141,9 +142,10 @@ pub async fn verify_file(path: &Path, stop: &Stop) -> Result<CheckedFile, Error>
 fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
     let at = |error| SourceError::io(path, &error);
     // Asked before it is opened: to open a pipe that nobody writes to takes for ever.
-    if !fs::metadata(path).map_err(at)?.is_file() {
+    let found = fs::metadata(path).map_err(|error| at(error).hint(WHAT))?;
+    if !found.is_file() {
         let why = format!("{}: is not a file", path.display());
-        return Err(SourceError::new(SourceErrorKind::Other, why));
+        return Err(SourceError::new(SourceErrorKind::Other, why).hint(WHAT));
     }
     let mut file = File::open(path).map_err(at)?;
     let mut block = vec![0; BLOCK];
