@@ -42,6 +42,7 @@ mod vault_agents;
 mod vault_double;
 mod vault_fleet;
 mod vault_home;
+mod vault_journey;
 mod vault_login;
 mod vault_restore;
 mod vault_support;
