@@ -278,7 +278,6 @@ impl Api {
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.starts_with("text/html"));
-        let tls = answer.url().scheme() == "https";
         let limit = self.limits.answer;
         let end = Instant::now() + limit;
         let mut body = Vec::new();
@@ -286,7 +285,7 @@ impl Api {
             // As a whole: one that drips never goes silent, and never ends.
             let chunk = timeout_at(end, answer.chunk())
                 .await
-                .map_err(|_| refusal::silent(&at, limit, tls))?
+                .map_err(|_| refusal::silent(&at, limit))?
                 .map_err(|error| refusal::broken(&error, &at))?;
             let Some(chunk) = chunk else { break };
             if body.len() + chunk.len() > SMALL {
