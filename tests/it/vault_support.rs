@@ -127,14 +127,14 @@ fn reads_snapshots(path: &str, login: &Value) -> bool {
 #[ignore = "needs vault and slapd"]
 fn users_of_vault_and_of_a_directory_log_in() {
     let cluster = shared_vault();
-    cluster.enable_userpass("people", "ann", "secret");
-    let path = "auth/people/login/ann";
+    cluster.enable_userpass("support-people", "ann", "secret");
+    let path = "auth/support-people/login/ann";
     assert!(reads_snapshots(path, &json!({ "password": "secret" })));
     assert!(!reads_snapshots(path, &json!({ "password": "wrong" })));
 
     let directory = LdapServer::start();
-    cluster.enable_ldap("directory", &directory);
-    let path = format!("auth/directory/login/{}", LdapServer::USER);
+    cluster.enable_ldap("support-directory", &directory);
+    let path = format!("auth/support-directory/login/{}", LdapServer::USER);
     assert!(reads_snapshots(
         &path,
         &json!({ "password": LdapServer::PASSWORD })
@@ -147,8 +147,8 @@ fn users_of_vault_and_of_a_directory_log_in() {
 fn a_service_account_logs_in() {
     let cluster = shared_vault();
     let reviews = TokenReviewServer::start("backups", "lifeboat");
-    cluster.enable_kubernetes("cluster", &reviews, "backups", "lifeboat");
-    let path = "auth/cluster/login";
+    cluster.enable_kubernetes("support-cluster", &reviews, "backups", "lifeboat");
+    let path = "auth/support-cluster/login";
     let jwt = service_account_token("backups", "lifeboat");
     let login = json!({ "role": "lifeboat", "jwt": jwt });
     assert!(reads_snapshots(path, &login));
