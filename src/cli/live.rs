@@ -54,7 +54,11 @@ pub(super) async fn restore(
         version: manifest.engine.version.as_deref(),
         facts: &manifest.engine.facts,
     };
-    let plan = store.plan(&backup).await.map_err(at_series)?;
+    let plan = tokio::select! {
+        plan = store.plan(&backup) => plan,
+        () = session.stop.wait() => Err(SourceError::stopped()),
+    };
+    let plan = plan.map_err(at_series)?;
     if !json {
         tell_origin(shelf, manifest, &brought.checks);
         ui::line(format!("target    {}", plan.target));

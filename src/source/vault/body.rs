@@ -68,6 +68,11 @@ impl Progress {
         let _ = self.ended.set(Instant::now());
     }
 
+    /// Whether the body has gone in full.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
     /// Resolves when the time is up: that for the answer, once the body has gone, else that for
     /// the next piece. Answers whether the body had gone.
     pub(super) async fn watch(&self, stall: Duration, answer: Duration) -> bool {
@@ -84,7 +89,7 @@ impl Progress {
                     // The end of the body may come before the time is up.
                     tokio::time::sleep(left.min(Duration::from_secs(1))).await;
                 }
-                _ => return self.ended.get().is_some(),
+                _ => return self.has_ended(),
             }
         }
     }

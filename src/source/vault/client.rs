@@ -450,7 +450,7 @@ impl Api {
                     .body(body::of(file, *bytes, progress.clone()));
             }
         }
-        tokio::select! {
+        let sent = tokio::select! {
             answer = request.send() => {
                 answer.map_err(|error| refusal::sending(&error, &at, url.scheme() == "https"))
             }
@@ -459,6 +459,10 @@ impl Api {
             } else {
                 refusal::stalled(&at, self.limits.stall)
             }),
+        };
+        match (sent, &journey.cargo) {
+            (Err(error), Cargo::File { .. }) if progress.has_ended() => Err(refusal::unsure(error)),
+            (sent, _) => sent,
         }
     }
 }

@@ -85,6 +85,13 @@ pub(super) fn silent(at: &str, limit: Duration) -> SourceError {
     .hint("is the server overloaded, or is what answers there no Vault?")
 }
 
+/// A failure after all was sent: nobody knows whether it arrived.
+pub(super) fn unsure(error: SourceError) -> SourceError {
+    let why = format!("{}, and the whole backup had been sent", error.why);
+    SourceError { why, ..error }
+        .hint("the cluster may be taking it in: see the log of its leader before you try again")
+}
+
 /// Not a byte within the time limit.
 pub(super) fn stalled(at: &str, limit: Duration) -> SourceError {
     unreachable(format!(

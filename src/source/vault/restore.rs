@@ -90,7 +90,14 @@ impl LiveRestore for Cluster {
         talk.api.found(remembered.product);
         tokio::select! {
             biased;
-            () = stop.wait() => Err(SourceError::stopped()),
+            () = stop.wait() => Err(SourceError::new(
+                SourceErrorKind::Stopped,
+                "stopped while the backup was being sent",
+            )
+            .hint(
+                "the cluster takes it in if all of it had arrived: see the log of its leader \
+                 before you try again",
+            )),
             sent = talk.send(&remembered, file) => sent,
         }?;
         tokio::select! {

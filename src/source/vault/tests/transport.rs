@@ -151,6 +151,23 @@ async fn an_upload_without_an_answer_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_upload_that_may_have_arrived_says_so() {
+    let server = Responder::new(|request| match request.path.as_str() {
+        LEADER => responder::json(200, &leads()),
+        _ => Reply::Bytes(Vec::new()),
+    });
+    let api = source(&server.address).api().unwrap();
+    let error = uploaded(&api, b"a snapshot").await.unwrap_err();
+    assert!(error.why.contains("had been sent"), "{}", error.why);
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("before you try again"), "{hint}");
+
+    let nobody = source("http://127.0.0.1:1").api().unwrap();
+    let error = uploaded(&nobody, b"a snapshot").await.unwrap_err();
+    assert!(!error.why.contains("had been sent"), "{}", error.why);
+}
+
+#[tokio::test]
 async fn a_login_carries_its_namespace_and_what_the_environment_adds() {
     let server = Responder::new(|_| responder::json(200, &json!({})));
     let env = Env::from([
