@@ -221,6 +221,12 @@ impl VaultConfig {
             let why = "has both `token` and `token_file`; keep one";
             found.push(("auth", why.into()));
         }
+        if let (Product::Consul | Product::Nomad, Some(auth)) = (self.product, &self.auth)
+            && !matches!(auth, Auth::Token(_))
+        {
+            let why = "must be `token`, the only one that this `product` has";
+            found.push(("auth.method", why.into()));
+        }
         if self.timeout.0.is_zero() {
             found.push(("timeout", "must be longer than `0s`".into()));
         }

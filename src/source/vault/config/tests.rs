@@ -36,6 +36,8 @@ fn what_excludes_each_other_is_said() {
     assert_eq!(wrong_keys(json!({ "address": "vault:8200" })), ["address"]);
     let both = json!({ "auth": { "method": "token", "token": "t", "token_file": "/t" } });
     assert_eq!(wrong_keys(both), ["auth"]);
+    let consul = json!({ "product": "consul", "auth": { "method": "cert" } });
+    assert_eq!(wrong_keys(consul), ["auth.method"]);
     let unverified = json!({ "skip_verify": true, "ca_cert": "/ca.pem" });
     assert_eq!(wrong_keys(unverified), ["skip_verify"]);
     assert_eq!(wrong_keys(json!({ "timeout": "0s" })), ["timeout"]);
