@@ -63,7 +63,7 @@ pub(super) async fn restore(
         tell_origin(shelf, manifest, &brought.checks);
         ui::line(format!("target    {}", plan.target));
         for line in &plan.lines {
-            ui::line(format!("          {line}"));
+            ui::line(format!("          {}", ui::quoted(line)));
         }
     }
     let mut state = Vec::new();

@@ -212,6 +212,9 @@ pub(super) fn tell_facts(engine: &str, facts: &Facts) {
     let format = source::format(engine);
     let tables = format.map_or_else(|| vec![one_a_row(facts)], |it| it.describe(facts));
     for rows in tables {
+        // A file may come from anywhere.
+        let quoted = |row: Vec<String>| row.iter().map(|cell| ui::quoted(cell)).collect();
+        let rows: Vec<Vec<String>> = rows.into_iter().map(quoted).collect();
         for line in table::align(&rows) {
             ui::line(line);
         }

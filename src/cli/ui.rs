@@ -25,6 +25,20 @@ pub(super) fn line(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
+/// Somebody else's words, such as a server's or a file's: what would move a terminal's cursor or
+/// change its title is written out.
+pub(super) fn quoted(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
 /// Prints one JSON document on standard output.
 pub(super) fn document(document: &impl Serialize) {
     let text =
@@ -171,4 +185,18 @@ fn style() -> ProgressStyle {
         "  {prefix}  {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_wrote_moves_no_cursor() {
+        assert_eq!(
+            quoted("core/\u{1b}[2J\u{9b}31m\n"),
+            r"core/\u{1b}[2J\u{9b}31m\n"
+        );
+        assert_eq!(quoted("clé/✓"), "clé/✓");
+    }
 }

@@ -203,7 +203,8 @@ fn plain(text: &str) -> String {
         Some((count, list)) if count.starts_with(|c: char| c.is_ascii_digit()) => list,
         _ => text,
     };
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.retain(|character| !character.is_control());
     let items = words.trim_start_matches("* ").split(" * ");
     items.collect::<Vec<_>>().join(", ")
 }
@@ -346,6 +347,7 @@ mod tests {
         assert_eq!(said_of(&[two]), ": permission denied, invalid token");
         assert_eq!(said_of(&["Vault is sealed"]), ": Vault is sealed");
         assert_eq!(said_of(&["a", " ", "b"]), ": a; b");
+        assert_eq!(said_of(&["\u{1b}[2Jgone"]), ": [2Jgone");
         assert_eq!(said_of(&[]), "");
     }
 
