@@ -147,7 +147,7 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
         let why = format!("{}: is not a file", path.display());
         return Err(SourceError::new(SourceErrorKind::Other, why).hint(WHAT));
     }
-    let mut file = File::open(path).map_err(at)?;
+    let mut file = File::open(path).map_err(|error| at(error).hint(WHAT))?;
     let mut block = vec![0; BLOCK];
     let mut got = read(&mut file, &mut block).map_err(at)?;
     let Some(format) = format_of(path, &block[..got]) else {
