@@ -38,6 +38,7 @@ struct Remembered {
     address: Option<Url>,
     force: bool,
     backup_cluster: String,
+    backup_index: u64,
     index_before: u64,
 }
 
@@ -85,9 +86,17 @@ impl LiveRestore for Cluster {
         file: &Path,
         stop: &Stop,
     ) -> Result<Vec<String>, SourceError> {
-        let remembered = Remembered::from(&plan.state);
+        let mut remembered = Remembered::from(&plan.state);
         let talk = self.talk()?;
         talk.api.found(remembered.product);
+        let send = async {
+            if let Some(address) = &remembered.address {
+                // Whoever was asked may have taken their time.
+                let now = talk.applied(address).await?;
+                remembered.index_before = remembered.index_before.max(now);
+            }
+            talk.send(&remembered, file).await
+        };
         tokio::select! {
             biased;
             () = stop.wait() => Err(SourceError::new(
@@ -98,7 +107,7 @@ impl LiveRestore for Cluster {
                 "the cluster takes it in if all of it had arrived: see the log of its leader \
                  before you try again",
             )),
-            sent = talk.send(&remembered, file) => sent,
+            sent = send => sent,
         }?;
         tokio::select! {
             biased;
@@ -144,6 +153,7 @@ impl Talk<'_> {
                 address: None,
                 force: false,
                 backup_cluster: String::new(),
+                backup_index: index,
                 index_before: 0,
             }
             .into(),
@@ -167,6 +177,7 @@ impl Talk<'_> {
             product: state.product(),
             force: text(backup.facts, "cluster_id") != ours,
             backup_cluster: text(backup.facts, "cluster_id"),
+            backup_index: number(backup.facts, "index"),
             index_before: self.applied(&address).await?,
             address: Some(address.clone()),
         };
@@ -384,8 +395,9 @@ impl Talk<'_> {
         if leader.role() == Role::Unknown {
             return Ok(Look::Busy("it has no leader".into()));
         }
-        // Taking a backup in is an entry of the log itself.
-        if index <= to.index_before && !to.force {
+        // Taking a backup in is an entry of the log itself, behind both the log's end and the
+        // backup's (`raft`, `restoreUserSnapshot`).
+        if index <= to.index_before.max(to.backup_index) && !to.force {
             return Ok(Look::Busy(format!("it is still at raft index {index}")));
         }
         Ok(Look::Active(format!(
@@ -527,6 +539,7 @@ impl From<Remembered> for Facts {
             "address": to.address.as_ref().map(Url::as_str),
             "force": to.force,
             "backup_cluster": to.backup_cluster,
+            "backup_index": to.backup_index,
             "index_before": to.index_before,
         });
         match state {
@@ -543,6 +556,7 @@ impl From<&Facts> for Remembered {
             address: text(state, "address").parse().ok(),
             force: state.get("force").and_then(Value::as_bool) == Some(true),
             backup_cluster: text(state, "backup_cluster"),
+            backup_index: number(state, "backup_index"),
             index_before: number(state, "index_before"),
         }
     }
@@ -567,6 +581,7 @@ mod tests {
             address: "https://127.0.0.1:8200".parse().ok(),
             force: true,
             backup_cluster: "c1".into(),
+            backup_index: 9,
             index_before: 7,
         });
         let again = Remembered::from(&facts);
@@ -574,8 +589,12 @@ mod tests {
         assert_eq!(again.address.unwrap().as_str(), "https://127.0.0.1:8200/");
         assert!(again.force);
         assert_eq!(
-            (again.backup_cluster.as_str(), again.index_before),
-            ("c1", 7)
+            (
+                again.backup_cluster.as_str(),
+                again.backup_index,
+                again.index_before
+            ),
+            ("c1", 9, 7)
         );
     }
 }

@@ -3,6 +3,7 @@
 use reqwest::Method;
 
 use super::*;
+use crate::source::LiveRestore;
 use crate::value::Secret;
 
 /// A standby that sends everything but its state to `target`.
@@ -165,6 +166,38 @@ async fn an_upload_that_may_have_arrived_says_so() {
     let nobody = source("http://127.0.0.1:1").api().unwrap();
     let error = uploaded(&nobody, b"a snapshot").await.unwrap_err();
     assert!(!error.why.contains("had been sent"), "{}", error.why);
+}
+
+#[tokio::test]
+async fn a_cluster_that_only_went_on_has_not_taken_a_backup_in() {
+    let looks = AtomicUsize::new(0);
+    let server = Responder::new(move |request| match request.path.as_str() {
+        SEAL => responder::json(200, &unsealed()),
+        HEALTH => responder::json(200, &healthy()),
+        // It writes for itself all the time.
+        LEADER => {
+            let mut leader = leads();
+            let written = 40 + looks.fetch_add(1, Ordering::Relaxed);
+            leader["raft_applied_index"] = written.into();
+            responder::json(200, &leader)
+        }
+        _ => Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+    });
+    let settings = json!({ "address": server.address, "timeout": "4s" });
+    let env = Env::from([("VAULT_TOKEN", TOKEN)]);
+    let cluster = Cluster(source_with(settings, &env));
+    let facts = json!({ "product": "vault", "cluster_id": "c-1", "index": 1000, "servers": [] });
+    let backup = BackupFacts {
+        version: None,
+        facts: facts.as_object().unwrap(),
+    };
+    let plan = cluster.plan(&backup).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plain");
+    std::fs::write(&file, "a snapshot").unwrap();
+    let stop = Stop::default();
+    let error = cluster.apply(&plan, &file, &stop).await.unwrap_err();
+    assert!(error.why.contains("still at raft index 4"), "{}", error.why);
 }
 
 #[tokio::test]
