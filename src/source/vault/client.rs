@@ -58,6 +58,8 @@ pub(super) struct Api {
     verifies: bool,
     product: OnceLock<Product>,
     leader: Mutex<Option<Url>>,
+    /// What we have sent and nobody may read in an error, should the other side repeat it.
+    sent: Mutex<Vec<Secret>>,
 }
 
 /// One small request. Its body may hold a password, so it has no `Debug`.
@@ -140,7 +142,9 @@ impl Api {
         if config.product != Product::Auto {
             let _ = product.set(config.product);
         }
+        let sent = settings.headers.iter().map(|(_, value)| value.clone());
         Ok(Self {
+            sent: Mutex::new(sent.collect()),
             wires: Wires::new(&settings, limits.connect)?,
             verifies: !settings.skip_verify || !settings.endpoint.is_tls(),
             endpoint: settings.endpoint,
@@ -301,6 +305,13 @@ impl Api {
             let json = Value::Null;
             return Ok(Answer { status, json });
         }
+        let struck;
+        let text = if (200..300).contains(&status) {
+            text
+        } else {
+            struck = self.without_secrets(text);
+            struck.as_bytes()
+        };
         let json = serde_json::from_slice(text).unwrap_or_else(|_| {
             let text = String::from_utf8_lossy(text);
             Value::String(text.chars().take(300).collect())
@@ -313,6 +324,16 @@ impl Api {
             return Err(refusal::wants_tls(&at));
         }
         Ok(Answer { status, json })
+    }
+
+    /// What a server says of an error, should it repeat what we have sent.
+    pub fn without_secrets(&self, text: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in sent.iter().filter(|secret| !secret.expose().is_empty()) {
+            text = text.replace(secret.expose(), &secret.to_string());
+        }
+        text
     }
 
     fn start(&self, from: Option<&Url>, path: &str) -> Result<Url, SourceError> {
@@ -335,6 +356,10 @@ impl Api {
         let mut headers = self.headers.clone();
         if let Some(token) = token {
             let value = sensitive(token).map_err(|_| refusal::unprintable_token())?;
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            if !sent.contains(token) {
+                sent.push(token.clone());
+            }
             let name = match self.product() {
                 Some(Product::Consul) => "X-Consul-Token",
                 Some(Product::Nomad) => "X-Nomad-Token",

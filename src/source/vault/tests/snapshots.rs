@@ -118,6 +118,19 @@ async fn a_refused_token_is_replaced_once_within_the_run() {
 }
 
 #[tokio::test]
+async fn a_token_that_the_server_repeats_is_not_repeated_by_us() {
+    for (status, token) in [(500, TOKEN), (403, TOKEN), (200, TOKEN)] {
+        // `capture_error` looks for the token.
+        let error = refused(move |request| match request.path.as_str() {
+            SNAPSHOT => errors(status, &[&format!("no use for {token}")]),
+            _ => errors(500, &[&format!("nor for {token}")]),
+        })
+        .await;
+        assert!(error.why.contains("<redacted>"), "{status}: {}", error.why);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_snapshot_says_what_it_is() {
     let cases: [(Reply, SourceErrorKind, &str); 8] = [
         (
