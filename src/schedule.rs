@@ -127,13 +127,16 @@ pub fn retry_delay(period: Duration, attempt: u32) -> Duration {
     delay.map_or(period, |delay| delay.min(period))
 }
 
-/// How long a node that is not to save now waits before it looks whether another one did: a sixth
-/// of the period, at least 3 s and at most 60 s, and never more than the period. Long enough that
-/// the run of a healthy fleet is over by then, so that a standby looks twice a period; short enough
-/// that one whose leader died in its run takes over soon.
-pub fn standby_delay(period: Duration) -> Duration {
+/// How long a node that is not to save now waits before it looks whether another one did, for the
+/// `look`-th time in a row, counted from 1: a sixth of the period, at least 3 s and at most 60 s.
+/// Long enough that the run of a healthy fleet is over by then, so that a standby looks twice a
+/// period; short enough that one whose leader died in its run takes over soon. From the third look
+/// on the wait grows, up to five times as long, because the leader's run is a long one; it is
+/// never more than the period.
+pub fn standby_delay(period: Duration, look: u32) -> Duration {
     let delay = (period / 6).clamp(Duration::from_secs(3), Duration::from_mins(1));
-    delay.min(period)
+    let longer = 2_u32.saturating_pow(look.saturating_sub(2)).clamp(1, 5);
+    (delay * longer).min(period)
 }
 
 fn is_ahead(moment: Timestamp, now: Timestamp) -> bool {

@@ -105,7 +105,8 @@ async fn verify_file(session: &Session, path: &Path) -> Result<Exit, Error> {
     let checked = pipeline::verify_file(path, &session.stop).await?;
     let exit = match checked.outcome {
         Finding::Ok => Exit::Ok,
-        _ => Exit::Damaged,
+        Finding::Unreadable => Exit::Failed,
+        Finding::Damaged | Finding::Missing => Exit::Damaged,
     };
     if session.global.json {
         ui::document(&json!({ "checked": [{

@@ -99,6 +99,8 @@ fn report(ended: Result<(), JoinError>) {
 #[derive(Debug, Clone, Copy, Default)]
 struct Patience {
     attempts: u32,
+    /// Skipped runs in a row.
+    looks: u32,
     not_before: Option<Timestamp>,
 }
 
@@ -205,8 +207,10 @@ fn reckon(job: &Job, report: &RunReport, ready: &[usize], patience: &mut [Patien
         let wait = if matches!(report.outcome, Outcome::Skipped(_)) {
             // Nothing failed here; whoever saves instead may still fail.
             patience.attempts = 0;
-            standby_delay(period)
+            patience.looks = patience.looks.saturating_add(1);
+            standby_delay(period, patience.looks)
         } else {
+            patience.looks = 0;
             patience.attempts = if gained {
                 0
             } else {

@@ -150,6 +150,15 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
     let mut file = File::open(path).map_err(|error| at(error).hint(WHAT))?;
     let mut block = vec![0; BLOCK];
     let mut got = read(&mut file, &mut block).map_err(at)?;
+    if let Some(tool) = sealed_by(&block[..got]) {
+        let why = format!("is sealed; open it with `{tool}` first, then verify what comes out");
+        return Ok(CheckedFile {
+            engine: None,
+            outcome: Finding::Unreadable,
+            checks: vec![Check::failed("seal", why)],
+            facts: Facts::new(),
+        });
+    }
     let Some(format) = format_of(path, &block[..got]) else {
         let known: Vec<&str> = source::FORMATS.iter().map(|format| format.name()).collect();
         let why = format!("it looks like none of {}", known.join(", "));
@@ -195,6 +204,17 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
         checks: proof.checks,
         facts: proof.facts,
     })
+}
+
+/// What opens a file whose first bytes are a seal's, so that it is no damaged one of an engine's.
+fn sealed_by(head: &[u8]) -> Option<&'static str> {
+    if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Some("zstd -d")
+    } else if head.starts_with(b"age-encryption.org/") {
+        Some("age -d")
+    } else {
+        None
+    }
 }
 
 /// By its first bytes; one whose first bytes are damaged, by its name.

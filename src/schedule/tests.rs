@@ -362,3 +362,19 @@ fn retries_back_off_inside_the_period() {
 }
 
 mod properties;
+
+#[test]
+fn a_standby_waits_longer_only_behind_a_long_run() {
+    let waits = |period: u64| -> Vec<u64> {
+        (1..=6)
+            .map(|look| standby_delay(Duration::from_secs(period), look).as_secs())
+            .collect()
+    };
+    assert_eq!(waits(3600), [60, 60, 120, 240, 300, 300]);
+    assert_eq!(waits(60), [10, 10, 20, 40, 50, 50]);
+    assert_eq!(waits(6), [3, 3, 6, 6, 6, 6]);
+    assert_eq!(
+        standby_delay(Duration::from_secs(1), u32::MAX),
+        Duration::from_secs(1)
+    );
+}

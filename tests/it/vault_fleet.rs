@@ -188,7 +188,7 @@ fn when_leader_and_sidecar_die_inside_a_run_a_standby_makes_up_for_it_soon() {
     let took = died.elapsed();
     // Until then a standby waits as long as it does after any skipped run, once more where nobody
     // leads yet.
-    let patience = standby_delay(Duration::from_mins(2)) * 2 + Duration::from_secs(10);
+    let patience = standby_delay(Duration::from_mins(2), 1) * 2 + Duration::from_secs(10);
     assert!(took < patience, "{took:?}");
     assert_eq!(manifests.len(), 1);
     assert_eq!(manifests[0]["role"]["before"], "primary");

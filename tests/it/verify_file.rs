@@ -17,6 +17,12 @@ fn a_snapshot_that_somebody_else_made_is_proved_without_any_configuration() {
     assert!(whole.ok().stdout.contains("index"), "{whole:?}");
     sandbox.run(["verify", "./cut.snap"]).code(5);
     sandbox.run(["verify", "other.bin"]).code(5);
+    sandbox.write(
+        "sealed.snap.zst",
+        zstd::bulk::compress(GENUINE, 3).expect("it can be packed"),
+    );
+    let sealed = sandbox.run(["verify", "sealed.snap.zst"]);
+    assert!(sealed.code(1).stdout.contains("zstd -d"), "{sealed:?}");
     for nothing in ["./nowhere.snap", ".//", "/dev/zero"] {
         sandbox.run(["verify", nothing]).code(1);
     }

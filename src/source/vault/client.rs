@@ -259,7 +259,15 @@ impl Api {
             Some(Product::Consul | Product::Nomad) => None,
             _ => {
                 let leader = self.leader().await?;
-                leader.address.filter(|_| !leader.is_self)
+                match leader
+                    .address
+                    .filter(|address| *address != self.endpoint.url)
+                {
+                    Some(address) if !leader.is_self => Some(address),
+                    // At a load balancer the next request may reach a node that does not lead.
+                    Some(address) if self.leads(&address).await => Some(address),
+                    _ => None,
+                }
             }
         };
         let journey = Journey {
@@ -271,6 +279,17 @@ impl Api {
         let start = self.start(leader.as_ref(), path)?;
         let (answer, _) = self.travel(&journey, start).await?;
         self.read(answer).await
+    }
+
+    /// Whether whoever answers at `address` says that it leads.
+    async fn leads(&self, address: &Url) -> bool {
+        let asked = tokio::time::timeout(
+            self.limits.connect,
+            self.ask_stranger(address, Leader::PATH),
+        )
+        .await;
+        let Ok(Ok(answer)) = asked else { return false };
+        Leader::read(&answer, &self.endpoint).is_ok_and(|leader| leader.is_self)
     }
 
     /// Reads a small answer to its end.

@@ -466,10 +466,17 @@ fn lines(to: &Remembered, probe: &Probe, live: &State, backup: &BackupFacts<'_>)
         ]);
     } else {
         let before = to.index_before;
-        lines.push(format!(
-            "it is at raft index {before} and goes back to the state of index {index}: what was \
-             written since is lost"
-        ));
+        lines.push(if index <= before {
+            format!(
+                "it is at raft index {before} and goes back to the state of index {index}: what was \
+                 written since is lost"
+            )
+        } else {
+            format!(
+                "it is at raft index {before}, behind the backup's {index}: what it holds is \
+                 replaced"
+            )
+        });
         lines.push(
             "tokens and leases made since then end; the unseal keys of that time open it"
                 .to_owned(),

@@ -133,7 +133,30 @@ async fn an_upload_that_is_sent_on_begins_anew() {
     });
     let api = source(&server.address).api().unwrap();
     assert_eq!(uploaded(&api, b"a snapshot").await.unwrap(), 204);
-    assert_eq!(active.requests()[0].body, b"a snapshot");
+    let sent: Vec<_> = active.requests();
+    let sent: Vec<_> = sent.iter().filter(|asked| asked.method == "POST").collect();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].body, b"a snapshot");
+}
+
+#[tokio::test]
+async fn an_upload_at_a_load_balancer_goes_to_the_leader_itself() {
+    let active = Responder::new(|request| match request.path.as_str() {
+        LEADER => responder::json(200, &json!({ "ha_enabled": true, "is_self": true })),
+        _ => Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+    });
+    let to = active.address.clone();
+    let balancer = Responder::new(move |request| match request.path.as_str() {
+        LEADER => responder::json(
+            200,
+            &json!({ "ha_enabled": true, "is_self": true, "leader_address": to }),
+        ),
+        // A standby's turn, which would take the backup and seal itself.
+        _ => unreachable!(),
+    });
+    let api = source(&balancer.address).api().unwrap();
+    assert_eq!(uploaded(&api, b"a snapshot").await.unwrap(), 204);
+    assert_eq!(balancer.paths(), [LEADER]);
 }
 
 #[tokio::test]
