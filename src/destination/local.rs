@@ -30,9 +30,12 @@ const READ_BLOCK: usize = 1 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalConfig {
-    /// The folder. It must exist: an unmounted volume is an error, not a new folder on the wrong
-    /// disk.
+    /// The folder. It must exist unless `create` is on: an unmounted volume is an error, not a new
+    /// folder on the wrong disk.
     pub path: PathBuf,
+    /// Make the folder with the first backup where it is not there.
+    #[serde(default)]
+    pub create: bool,
 }
 
 /// `file:///folder`, percent-decoded.
@@ -56,6 +59,7 @@ pub fn settings_from_url(url: &Url) -> Result<serde_json::Value, String> {
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: PathBuf,
+    create: bool,
 }
 
 impl LocalStore {
@@ -63,7 +67,20 @@ impl LocalStore {
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            create: false,
         }
+    }
+
+    /// The same store; with `create`, a folder that is not there is an empty one, and is made by
+    /// the first write.
+    #[must_use]
+    pub fn creating(self, create: bool) -> Self {
+        Self { create, ..self }
+    }
+
+    /// Whether there is no folder and none may be made.
+    fn is_missing(&self) -> bool {
+        !self.create && !self.root.is_dir()
     }
 
     /// The folder as a URL.
@@ -99,7 +116,7 @@ impl LocalStore {
 
     fn failure(&self, action: &'static str, key: &str, error: &io::Error) -> StoreError {
         let kind = match error.kind() {
-            ErrorKind::NotFound if !self.root.is_dir() => {
+            ErrorKind::NotFound if self.is_missing() => {
                 let why = format!("{}: no such folder", self.root.display());
                 return StoreError::new(StoreErrorKind::NoDestination, action, key, why)
                     .hint("create the folder, or mount the volume that holds it");
@@ -136,11 +153,16 @@ impl Store for LocalStore {
     async fn put(&self, key: &str, mut body: Body) -> Result<Stored, StoreError> {
         let path = self.path("write", key)?;
         let fail = |error: &io::Error| self.failure("write", key, error);
-        let root = self.root.clone();
+        let (root, create) = (self.root.clone(), self.create);
         let (sender, receiver) = mpsc::channel::<Bytes>(2);
         // The blocking half ends with the channel: without the final word nothing becomes visible.
         let (commit, committed) = tokio::sync::oneshot::channel::<()>();
-        let writer = tokio::task::spawn_blocking(move || write(&root, &path, receiver, committed));
+        let writer = tokio::task::spawn_blocking(move || {
+            if create {
+                make_root(&root)?;
+            }
+            write(&root, &path, receiver, committed)
+        });
         while let Some(chunk) = body.next().await {
             match chunk {
                 Ok(bytes) => {
@@ -230,13 +252,17 @@ impl Store for LocalStore {
     async fn list(&self, prefix: &str, depth: Depth) -> Result<Listing, StoreError> {
         let (store, prefix) = (self.clone(), prefix.to_owned());
         blocking(move || {
-            if let Err(error) = fs::read_dir(&store.root) {
-                return Err(store.failure("list", &prefix, &error));
-            }
             let mut listing = Listing {
                 store_time: Some(clock::now()),
                 ..Listing::default()
             };
+            match fs::read_dir(&store.root) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && store.create => {
+                    return Ok(listing);
+                }
+                Err(error) => return Err(store.failure("list", &prefix, &error)),
+            }
             walk(&store.root, &prefix, depth, &mut listing)
                 .map_err(|error| store.failure("list", &prefix, &error))?;
             listing.objects.sort_by(|a, b| a.key.cmp(&b.key));
@@ -251,7 +277,7 @@ impl Store for LocalStore {
         let (store, key) = (self.clone(), key.to_owned());
         blocking(move || match fs::remove_file(&path) {
             Ok(()) => sync_folder(&path).map_err(|e| store.failure("delete", &key, &e)),
-            Err(error) if error.kind() == ErrorKind::NotFound && store.root.is_dir() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && !store.is_missing() => Ok(()),
             Err(error) => Err(store.failure("delete", &key, &error)),
         })
         .await
@@ -328,6 +354,18 @@ fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes the folder itself, and those above it.
+fn make_root(root: &Path) -> io::Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(root)?;
+    sync_folder(root)
+}
+
 fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
     if folder.is_dir() || folder == root {
         return Ok(());
@@ -345,6 +383,7 @@ fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
 /// Makes a new or removed name in `path`'s folder durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }

@@ -37,7 +37,7 @@ impl DestinationConfig {
 pub async fn open(name: &str, config: &DestinationConfig, env: &Env) -> Result<Destination, Error> {
     Ok(match config {
         DestinationConfig::Local(config) => {
-            let store = LocalStore::new(&config.path);
+            let store = LocalStore::new(&config.path).creating(config.create);
             Destination::new(name, store.address(), store.manual_fetch(), Arc::new(store))
         }
         DestinationConfig::S3(config) => {
