@@ -24,5 +24,9 @@ pub(super) async fn run(session: &Session, _args: RunArgs) -> Result<Exit, Error
             n => format!("{n} jobs"),
         }
     );
+    if let Some(drop_in) = &loaded.drop_in {
+        let title = drop_in.title();
+        tracing::info!("{title} were understood; `lifeboat config show` prints what came out");
+    }
     Ok(daemon::serve(jobs, loaded.config.grace.0, closing, hurry).await)
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ pub(super) struct Session {
     /// Cancelled by the first SIGINT or SIGTERM.
     pub stop: Stop,
     pub progress: Progress,
+    /// Set when people were told what to know of the settings of another program.
+    told: AtomicBool,
 }
 
 impl Session {
@@ -27,6 +30,7 @@ impl Session {
             env: Env::process(),
             stop: Stop::default(),
             progress: Progress::default(),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -34,6 +38,13 @@ impl Session {
     pub fn load(&self) -> Result<Loaded, Error> {
         let loaded = config::load(self.global.config.as_deref(), &self.env)?;
         self.start_logging(&loaded.config);
+        if let Some(drop_in) = &loaded.drop_in
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
+            for warning in &drop_in.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
         Ok(loaded)
     }
 
@@ -96,7 +107,8 @@ impl Session {
         Ok(opened)
     }
 
-    async fn open(&self, name: &str, entry: &DestinationEntry) -> Result<Destination, Error> {
+    /// Opens one destination.
+    pub async fn open(&self, name: &str, entry: &DestinationEntry) -> Result<Destination, Error> {
         match entry {
             DestinationEntry::Block(config) => destination::open(name, config, &self.env).await,
             DestinationEntry::Url(url) => {

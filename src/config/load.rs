@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::drop_in::{self, DropIn};
 use super::{Config, problems};
 use crate::destination::{self, DestinationConfig};
 use crate::error::{Error, Kind, io_reason};
@@ -24,6 +25,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
+    /// The other program whose settings were understood instead of a configuration of our own.
+    pub drop_in: Option<DropIn>,
 }
 
 /// The JSON Schema of the configuration.
@@ -33,26 +36,26 @@ pub fn schema() -> &'static Value {
 }
 
 /// Reads the file that `named` gives, or the first of the usual places that is there, and lays the
-/// environment over it.
+/// environment over it. Where neither has a job, and the settings of a program that Lifeboat
+/// replaces are there, it is those that are read.
 ///
 /// # Errors
 /// All mistakes at once, when there are any; or the file's, when it cannot be read.
 pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
-    let file = match named {
-        Some(path) => Some(path.to_owned()),
-        None => PLACES.iter().map(PathBuf::from).find(|path| is_there(path)),
-    };
+    let file = find(named);
     let text = file.as_deref().map(read).transpose()?;
-    let name = file.as_ref().map_or_else(
-        || "the environment".to_owned(),
-        |path| {
-            path.file_name()
-                .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
-        },
-    );
+    let name = shown_name(file.as_deref());
     let yaml = text.as_deref().map(|text| (name.as_str(), text));
-    let (document, mut found) = value::load(yaml, env, schema());
+    let understood = drop_in::understand(yaml, env)?;
+    let (document, mut found) = match &understood {
+        None => value::load(yaml, env, schema()),
+        Some(understood) => {
+            let own = yaml.filter(|_| !understood.owns_file);
+            value::load_over(understood.document.clone(), own, env, schema())
+        }
+    };
     found.extend(problems::contradictions(&document, env, &found));
+    let drop_in = understood.map(|understood| understood.explain(&mut found));
     found.sort();
     found.dedup();
     if !found.is_empty() {
@@ -62,7 +65,39 @@ pub fn load(named: Option<&Path>, env: &Env) -> Result<Loaded, Error> {
         // The schema and the types are one, so this is a mistake of ours; the user still learns it.
         Error::usage(name.as_str(), error.to_string())
     })?;
-    Ok(Loaded { config, file })
+    Ok(Loaded {
+        config,
+        file,
+        drop_in,
+    })
+}
+
+/// Whether [`load`] would find the settings of another program, sound or not.
+pub fn is_drop_in(named: Option<&Path>, env: &Env) -> bool {
+    let file = find(named);
+    let Ok(text) = file.as_deref().map(read).transpose() else {
+        return false;
+    };
+    let name = shown_name(file.as_deref());
+    let yaml = text.as_deref().map(|text| (name.as_str(), text));
+    drop_in::understand(yaml, env).map_or(true, |understood| understood.is_some())
+}
+
+fn find(named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(path.to_owned()),
+        None => PLACES.iter().map(PathBuf::from).find(|path| is_there(path)),
+    }
+}
+
+fn shown_name(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the environment".to_owned(),
+        |path| {
+            path.file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+        },
+    )
 }
 
 /// What is there and cannot be read is an error later, and not passed over.

@@ -1,6 +1,7 @@
 //! What can be configured. The doc comments of these types are the reference: `config schema`
 //! prints them, and unknown keys, bad values and contradictions are found by them.
 
+mod drop_in;
 mod load;
 mod plan;
 mod problems;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use load::{Loaded, destination_from_url, load, schema, source_from_url};
+pub use drop_in::DropIn;
+pub use load::{Loaded, destination_from_url, is_drop_in, load, schema, source_from_url};
 pub use plan::{job, scratch_dir};
 pub(crate) use problems::sound_name;
 

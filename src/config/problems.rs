@@ -145,7 +145,7 @@ impl Judge<'_> {
 }
 
 /// Whether `path` is `place` or something in it.
-fn lies_in(path: &str, place: &str) -> bool {
+pub(super) fn lies_in(path: &str, place: &str) -> bool {
     path.strip_prefix(place)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

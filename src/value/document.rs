@@ -53,14 +53,25 @@ impl Problem {
 ///
 /// [`unreadable_secrets`]: crate::value::unreadable_secrets
 pub fn load(yaml: Option<(&str, &str)>, env: &Env, schema: &Value) -> (Value, Vec<Problem>) {
+    load_over(Map::new(), yaml, env, schema)
+}
+
+/// The same over settings that are known already: the YAML goes before them key by key, and the
+/// environment before both.
+pub fn load_over(
+    base: Map<String, Value>,
+    yaml: Option<(&str, &str)>,
+    env: &Env,
+    schema: &Value,
+) -> (Value, Vec<Problem>) {
     let root = Slot::root(schema);
     let mut problems = Vec::new();
-    let mut document = Value::Object(Map::new());
+    let mut document = Value::Object(base);
     if let Some((file, text)) = yaml {
         let settled = yaml::parse(text, &mut problems).map(|node| yaml::settle(&node, &root));
         match settled {
             Ok(Value::Null) => {}
-            Ok(map @ Value::Object(_)) => document = map,
+            Ok(map @ Value::Object(_)) => merge(&mut document, map),
             Ok(_) => {
                 let what = "must be a map of keys, such as `jobs:`";
                 return (document, vec![Problem::new(file, what)]);
@@ -83,6 +94,23 @@ pub fn load(yaml: Option<(&str, &str)>, env: &Env, schema: &Value) -> (Value, Ve
     problems.sort();
     problems.dedup();
     (document, problems)
+}
+
+/// Lays a value over another: maps key by key, anything else as a whole.
+fn merge(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                match under.get_mut(&key) {
+                    Some(there) => merge(there, value),
+                    None => {
+                        under.insert(key, value);
+                    }
+                }
+            }
+        }
+        (under, over) => *under = over,
+    }
 }
 
 /// Checks settings that were all written as text, such as the query of a URL, and gives each the

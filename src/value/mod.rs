@@ -15,14 +15,14 @@ mod units;
 mod variables;
 mod words;
 
-pub use document::{Problem, from_strings, load};
+pub use document::{Problem, from_strings, load, load_over};
 pub use env::Env;
 pub use redact::{redact, redact_text};
 pub use references::unreadable_secrets;
 pub use secret::{Secret, SecretSetting};
 pub use units::{HumanDuration, HumanSize, ParseUnitError, format_age, format_bytes};
 pub use variables::variables;
-pub use words::{closest, one_of};
+pub use words::{closest, one_of, quote};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 const MAX_QUOTED: usize = 60;
 
 /// Text in backticks for an error message, on one line and cut to a readable length.
-pub(super) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
     for (count, character) in text.chars().enumerate() {
         if count == MAX_QUOTED {
