@@ -21,14 +21,18 @@ New here? `lifeboat demo` shows the whole way on a scratch database."
 pub(super) struct Arguments {
     #[command(flatten)]
     pub global: Global,
+    /// Without a command: back up once and exit, as `backup` does
+    #[arg(long)]
+    pub once: bool,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Global {
-    /// Configuration file [default: ./config.yaml, then /etc/lifeboat/config.yaml]
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Configuration file [default: ./config.yaml, then /etc/lifeboat/config.yaml]; without a
+    /// command, run the daemon with it
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Only this destination: a name, or a URL such as file:///backups or s3://bucket/prefix
     #[arg(long, global = true, value_name = "NAME|URL")]
@@ -76,7 +80,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {}
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct BackupArgs {
     /// Jobs to run [default: all]
     pub jobs: Vec<String>,
@@ -111,7 +115,8 @@ pub(super) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Job or series, or a file of plain data: a snapshot, a dump, a database [default: all jobs]
+    /// Job or series, or plain data that anybody made, a file or the URL of an object: a snapshot,
+    /// a dump, a database [default: all jobs]
     pub job: Option<String>,
     /// Backup id, or `latest`
     #[arg(default_value = "latest", conflicts_with = "all")]

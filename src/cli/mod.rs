@@ -24,11 +24,11 @@ mod verify;
 
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::error::{Error, Kind};
 use crate::exit::Exit;
-use args::{Arguments, Command};
+use args::{Arguments, BackupArgs, Command, RunArgs};
 use session::Session;
 
 /// How long stores may take to remove uploads that were given up: their parts in flight end first.
@@ -43,6 +43,12 @@ pub fn main() -> Exit {
         Err(error) => return usage(&error),
     };
     let json = arguments.global.json;
+    let session = Session::new(arguments.global);
+    let command = match command(&session, arguments.once, arguments.command) {
+        Ok(Some(command)) => command,
+        Ok(None) => return usage(&no_command()),
+        Err(error) => return ui::fail(&error, json),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         // An idle daemon needs none of the threads of its last run.
@@ -54,8 +60,7 @@ pub fn main() -> Exit {
         Err(error) => return ui::fail(&Error::failed("lifeboat", error.to_string()), json),
     };
     let exit = runtime.block_on(async {
-        let session = Session::new(arguments.global);
-        let ended = dispatch(&session, arguments.command).await;
+        let ended = dispatch(&session, command).await;
         if !crate::destination::settled(CLEAN_UP).await {
             tracing::warn!(
                 "an upload that was given up could not be removed from its store in time"
@@ -75,6 +80,41 @@ pub fn main() -> Exit {
     });
     runtime.shutdown_timeout(LAST_WORDS);
     exit
+}
+
+/// The command in effect. Images that Lifeboat replaces are run without one: with a flag of
+/// theirs, or with nothing but their environment.
+fn command(
+    session: &Session,
+    once: bool,
+    command: Option<Command>,
+) -> Result<Option<Command>, Error> {
+    match (command, once) {
+        (Some(Command::Backup(args)), true) => Ok(Some(Command::Backup(args))),
+        (Some(_), true) => {
+            let why = "`--once` stands for the command `backup`, and there is another one";
+            Err(Error::usage("command line", why).hint("leave one of the two out"))
+        }
+        (Some(command), false) => Ok(Some(command)),
+        (None, true) => Ok(Some(Command::Backup(BackupArgs::default()))),
+        (None, false) => {
+            let named = session.global.config.as_deref();
+            let runs = named.is_some() || crate::config::is_drop_in(named, &session.env);
+            Ok(runs.then_some(Command::Run(RunArgs {})))
+        }
+    }
+}
+
+/// What the parser says where a command is missing.
+fn no_command() -> clap::Error {
+    let strict = Arguments::command()
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    let kind = clap::error::ErrorKind::MissingSubcommand;
+    strict
+        .try_get_matches()
+        .err()
+        .unwrap_or_else(|| Arguments::command().error(kind, "a command is missing"))
 }
 
 async fn dispatch(session: &Session, command: Command) -> Result<Exit, Error> {
