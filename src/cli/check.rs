@@ -5,6 +5,7 @@ use super::session::Session;
 use super::{table, ui};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::pipeline::strangers::strangers;
 use crate::pipeline::{Job, check as pipeline};
 use crate::source::{Finding, Severity};
 
@@ -70,6 +71,14 @@ pub(super) async fn check(session: &Session) -> Result<Exit, Error> {
         for finding in pipeline::destination(destination).await {
             rows.push(Row::new(name, finding));
         }
+        let fills = |job: &&Job| job.destinations.iter().any(|d| d.name() == name);
+        let series: Vec<String> = jobs
+            .iter()
+            .filter(fills)
+            .map(|j| j.series.clone())
+            .collect();
+        let foreign = strangers(destination, &series).await;
+        rows.extend(foreign.map(|finding| Row::new(name, finding)));
     }
     if session.stop.requested() {
         return Err(Error::new(

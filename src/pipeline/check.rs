@@ -6,7 +6,7 @@ use crate::source::{Finding, Severity};
 use crate::value::format_age;
 
 /// The folder of scratch objects; no series can be called that.
-const SCRATCH: &str = ".lifeboat-check/";
+pub(super) const SCRATCH: &str = ".lifeboat-check/";
 
 /// Writes, lists, reads and deletes a scratch object, and says what the store honours.
 pub async fn destination(destination: &Destination) -> Vec<Finding> {

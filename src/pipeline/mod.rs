@@ -5,6 +5,7 @@ pub mod fetch;
 pub mod prune;
 pub mod restore;
 pub mod run;
+pub mod strangers;
 pub mod verify;
 
 mod gate;
