@@ -1,21 +1,26 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use url::Url;
 
 use super::args::VerifyArgs;
 use super::places::{Place, wanted_id};
-use super::session::Session;
+use super::session::{Session, is_url, shown};
 use super::{table, ui};
+use crate::config::{DestinationEntry, scratch_dir};
 use crate::error::{Error, Kind};
 use crate::exit::Exit;
 use crate::manifest::{Check, Id};
-use crate::pipeline::verify::{self as pipeline, Checked, Finding};
+use crate::pipeline::verify::{self as pipeline, Checked, CheckedFile, Finding};
 use crate::source::FORMATS;
 
 pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, Error> {
     session.stop_on_signals()?;
     if let Some(file) = named_file(session, &args) {
         return verify_file(session, &file).await;
+    }
+    if let Some(url) = args.job.as_deref().filter(|job| is_url(job)) {
+        return verify_url(session, url).await;
     }
     let id = wanted_id(&args.id)?;
     let found = session.places(args.job.as_deref()).await?;
@@ -81,6 +86,9 @@ pub(super) async fn verify(session: &Session, args: VerifyArgs) -> Result<Exit, 
 /// directory.
 fn named_file(session: &Session, args: &VerifyArgs) -> Option<PathBuf> {
     let name = args.job.as_deref()?;
+    if is_url(name) {
+        return Url::parse(name).ok()?.to_file_path().ok();
+    }
     let path = PathBuf::from(name);
     if name.contains('/') {
         return Some(path);
@@ -103,6 +111,33 @@ fn named_file(session: &Session, args: &VerifyArgs) -> Option<PathBuf> {
 
 async fn verify_file(session: &Session, path: &Path) -> Result<Exit, Error> {
     let checked = pipeline::verify_file(path, &session.stop).await?;
+    Ok(tell_file(session, &path.display().to_string(), &checked))
+}
+
+/// Verifies an object by its URL: its folder is the destination.
+async fn verify_url(session: &Session, url: &str) -> Result<Exit, Error> {
+    let name = shown(url);
+    let bad = |why: &str| Error::usage(&name, why);
+    let mut folder = Url::parse(url).map_err(|_| bad("is not a URL"))?;
+    let path = folder.path().to_owned();
+    let (above, key) = path.rsplit_once('/').unwrap_or(("", &path));
+    let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy();
+    if key.is_empty() {
+        return Err(bad("names no object; write `s3://bucket/folder/object`")
+            .hint("all backups of a destination: `lifeboat verify --all --destination URL`"));
+    }
+    folder.set_path(above);
+    let scratch = scratch_dir(&session.nothing());
+    let entry = DestinationEntry::Url(folder.to_string());
+    let destination = session.open(&shown(folder.as_str()), &entry).await?;
+    let (stop, progress) = (&session.stop, &session.progress);
+    let work = pipeline::verify_object(&destination, &key, &scratch, stop, progress);
+    let quiet = session.global.quiet || session.global.json;
+    let checked = ui::with_progress(progress, quiet, work).await?;
+    Ok(tell_file(session, &name, &checked))
+}
+
+fn tell_file(session: &Session, name: &str, checked: &CheckedFile) -> Exit {
     let exit = match checked.outcome {
         Finding::Ok => Exit::Ok,
         Finding::Unreadable => Exit::Failed,
@@ -113,20 +148,20 @@ async fn verify_file(session: &Session, path: &Path) -> Result<Exit, Error> {
             "destination": null,
             "series": null,
             "id": null,
-            "file": path,
+            "file": name,
             "engine": checked.engine,
             "outcome": checked.outcome,
             "checks": checked.checks,
             "facts": checked.facts,
         }] }));
-        return Ok(exit);
+        return exit;
     }
     let engine = checked.engine.unwrap_or("unknown");
     let word = verdict(checked.outcome);
-    ui::line(format!("{word}  {engine}  {}", path.display()));
+    ui::line(format!("{word}  {engine}  {name}"));
     tell_checks(&checked.checks);
     super::show::tell_facts(engine, &checked.facts);
-    Ok(exit)
+    exit
 }
 
 fn nothing(places: &[Place], id: Option<&Id>) -> Error {

@@ -1,19 +1,23 @@
 //! Verification: stored backups are read again from their destination and proved.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use serde::Serialize;
 
 use super::Progress;
 use super::fetch::{FetchError, Into, fetch};
 use crate::catalog::{self, ReadError};
-use crate::destination::{Destination, StoreErrorKind};
+use crate::destination::{Destination, StoreError, StoreErrorKind};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::manifest::{Check, Facts, Id, ManifestError};
-use crate::source::{self, Format, Proof, SourceError, SourceErrorKind, Stop, blocking};
+use crate::source::{
+    self, Format, Proof, Scratch, SourceError, SourceErrorKind, Stop, Verifier, blocking,
+};
 
 /// What verification found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -123,6 +127,103 @@ pub struct CheckedFile {
 
 const BLOCK: usize = 1 << 20;
 const WHAT: &str = "name a file that this user may read: a snapshot, a dump or a database";
+/// What is looked at to tell whose data an object holds.
+const HEAD: usize = 64 << 10;
+
+/// Verifies an object of plain data that anybody may have stored.
+///
+/// # Errors
+/// When it cannot be read, or work was stopped; what is wrong with it is in the answer.
+pub async fn verify_object(
+    destination: &Destination,
+    key: &str,
+    scratch: &Path,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<CheckedFile, Error> {
+    let unread = |error: StoreError| error.at(destination.name());
+    let at = |error: SourceError| error.at(key);
+    let bytes = destination.head(key).await.map_err(unread)?.bytes;
+    let meter = progress.start(key, bytes);
+    let mut chunks = destination.read(key, bytes).fuse();
+    let mut next = async || {
+        tokio::select! {
+            chunk = chunks.next() => {
+                let chunk = chunk.transpose().map_err(unread)?;
+                meter.add(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
+                Ok(chunk)
+            }
+            () = stop.wait() => Err(at(SourceError::stopped())),
+        }
+    };
+    let mut head = BytesMut::new();
+    while head.len() < HEAD
+        && let Some(chunk) = next().await?
+    {
+        head.extend_from_slice(&chunk);
+    }
+    if let Some(tool) = sealed_by(&head) {
+        return Ok(CheckedFile::of_sealed(tool));
+    }
+    let Some(format) = format_of(Path::new(key), &head) else {
+        return Ok(CheckedFile::of_no_engine());
+    };
+    let mut sink = Sink::of(format, scratch).map_err(at)?;
+    let mut chunk = Some(head.freeze());
+    while let Some(bytes) = chunk {
+        let taken = blocking(move || {
+            sink.take(&bytes)?;
+            Ok(sink)
+        });
+        sink = match taken.await {
+            Ok(sink) => sink,
+            Err(error) => return CheckedFile::judge(format, Err(error)).map_err(at),
+        };
+        chunk = next().await?;
+    }
+    let stop = stop.clone();
+    let proved = blocking(move || sink.finish(format, &stop)).await;
+    CheckedFile::judge(format, proved).map_err(at)
+}
+
+/// Where the bytes of an object go to be proved.
+enum Sink {
+    Verifier(Box<dyn Verifier>),
+    /// For formats that cannot be proved in one forward pass.
+    File(Scratch, File),
+}
+
+impl Sink {
+    fn of(format: &dyn Format, parent: &Path) -> Result<Self, SourceError> {
+        if let Some(verifier) = format.forward() {
+            return Ok(Self::Verifier(verifier));
+        }
+        let failed = |error| SourceError::io(parent, &error);
+        let scratch = Scratch::new(parent).map_err(failed)?;
+        let file = File::create_new(scratch.path("plain")).map_err(failed)?;
+        Ok(Self::File(scratch, file))
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        match self {
+            Self::Verifier(verifier) => verifier.update(bytes),
+            Self::File(scratch, file) => file
+                .write_all(bytes)
+                .map_err(|error| SourceError::io(&scratch.path("plain"), &error)),
+        }
+    }
+
+    fn finish(self, format: &dyn Format, stop: &Stop) -> Result<Proof, SourceError> {
+        match self {
+            Self::Verifier(verifier) => verifier.finish(),
+            Self::File(scratch, _) => {
+                let checks = format.verify_file(&scratch.path("plain"), &Facts::new(), stop)?;
+                let facts = Facts::new();
+                Ok(Proof { checks, facts })
+            }
+        }
+    }
+}
 
 /// Verifies a file of plain data that anybody may have made.
 ///
@@ -151,23 +252,10 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
     let mut block = vec![0; BLOCK];
     let mut got = read(&mut file, &mut block).map_err(at)?;
     if let Some(tool) = sealed_by(&block[..got]) {
-        let why = format!("is sealed; open it with `{tool}` first, then verify what comes out");
-        return Ok(CheckedFile {
-            engine: None,
-            outcome: Finding::Unreadable,
-            checks: vec![Check::failed("seal", why)],
-            facts: Facts::new(),
-        });
+        return Ok(CheckedFile::of_sealed(tool));
     }
     let Some(format) = format_of(path, &block[..got]) else {
-        let known: Vec<&str> = source::FORMATS.iter().map(|format| format.name()).collect();
-        let why = format!("it looks like none of {}", known.join(", "));
-        return Ok(CheckedFile {
-            engine: None,
-            outcome: Finding::Damaged,
-            checks: vec![Check::failed("format", why)],
-            facts: Facts::new(),
-        });
+        return Ok(CheckedFile::of_no_engine());
     };
     let proved = match format.forward() {
         None => format
@@ -189,21 +277,49 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
             got = read(&mut file, &mut block).map_err(at)?;
         },
     };
-    let (outcome, proof) = match proved {
-        Ok(proof) => (Finding::Ok, proof),
-        Err(error) if error.kind == SourceErrorKind::Damaged => {
-            let checks = vec![Check::failed(format.name(), error.why)];
-            let facts = Facts::new();
-            (Finding::Damaged, Proof { checks, facts })
+    CheckedFile::judge(format, proved)
+}
+
+impl CheckedFile {
+    fn of_no_engine() -> Self {
+        let known: Vec<&str> = source::FORMATS.iter().map(|format| format.name()).collect();
+        let why = format!("it looks like none of {}", known.join(", "));
+        Self {
+            engine: None,
+            outcome: Finding::Damaged,
+            checks: vec![Check::failed("format", why)],
+            facts: Facts::new(),
         }
-        Err(error) => return Err(error),
-    };
-    Ok(CheckedFile {
-        engine: Some(format.name()),
-        outcome,
-        checks: proof.checks,
-        facts: proof.facts,
-    })
+    }
+
+    fn of_sealed(tool: &str) -> Self {
+        let why = format!("is sealed; open it with `{tool}` first, then verify what comes out");
+        Self {
+            engine: None,
+            outcome: Finding::Unreadable,
+            checks: vec![Check::failed("seal", why)],
+            facts: Facts::new(),
+        }
+    }
+
+    /// Damage is an answer; that it could not be looked for is an error.
+    fn judge(format: &dyn Format, proved: Result<Proof, SourceError>) -> Result<Self, SourceError> {
+        let (outcome, proof) = match proved {
+            Ok(proof) => (Finding::Ok, proof),
+            Err(error) if error.kind == SourceErrorKind::Damaged => {
+                let checks = vec![Check::failed(format.name(), error.why)];
+                let facts = Facts::new();
+                (Finding::Damaged, Proof { checks, facts })
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            engine: Some(format.name()),
+            outcome,
+            checks: proof.checks,
+            facts: proof.facts,
+        })
+    }
 }
 
 /// What opens a file whose first bytes are a seal's, so that it is no damaged one of an engine's.
