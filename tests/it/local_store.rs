@@ -25,6 +25,25 @@ fn a_folder_that_is_not_there_is_not_made_and_the_source_is_left_in_peace() {
 }
 
 #[test]
+fn a_folder_that_may_be_made_is_an_empty_one_until_the_first_backup() {
+    let home = Home::with_app();
+    fs::remove_dir(home.store()).unwrap();
+    let text = fs::read_to_string(home.path("config.yaml")).unwrap();
+    let text = text.replace("backups\" }", "backups/deep/er\", create: true }");
+    fs::write(home.path("config.yaml"), text).unwrap();
+    home.run(&["list", "app"]).exits(0);
+    home.run(&["verify", "app"]).exits(4);
+    home.run(&["prune", "app", "--keep-last", "1"]).exits(0);
+    assert!(!home.store().exists(), "reading made it");
+    home.run(&["backup", "app"]).exits(0);
+    home.run(&["verify", "app"]).exits(0);
+    let mode = |path: &str| fs::metadata(home.path(path)).unwrap().permissions().mode();
+    for folder in ["backups", "backups/deep", "backups/deep/er"] {
+        assert_eq!(mode(folder) & 0o077, 0, "{folder}");
+    }
+}
+
+#[test]
 fn what_is_stored_is_its_owners_alone() {
     let home = Home::with_app();
     home.backup();

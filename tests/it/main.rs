@@ -9,6 +9,7 @@ mod daemon;
 mod daemon_broken;
 mod daemon_support;
 mod damage;
+mod drop_in;
 mod engine_conformance;
 mod environment;
 mod faulty;
