@@ -34,7 +34,7 @@ pub(super) struct Global {
     /// command, run the daemon with it
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Only this destination: a name, or a URL such as file:///backups or s3://bucket/prefix
+    /// Only this destination: a name, or a URL such as file:///backups, s3://bucket/prefix or gs://bucket/prefix
     #[arg(long, global = true, value_name = "NAME|URL")]
     pub destination: Vec<String>,
     /// One JSON document on standard output

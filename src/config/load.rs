@@ -176,7 +176,7 @@ pub(super) fn read_destination_url(url: &str) -> Result<DestinationConfig, Vec<P
     let Ok(parsed) = Url::parse(url) else {
         let folder = url.starts_with('/').then(|| value::redact_text(url));
         let example = folder.map_or_else(
-            || "`file:///backups` or `s3://bucket/prefix`".to_owned(),
+            || "`file:///backups`, `s3://bucket/prefix` or `gs://bucket/prefix`".to_owned(),
             |folder| format!("`file://{folder}`"),
         );
         return Err(whole(format!("is not a URL; write {example}")));

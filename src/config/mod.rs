@@ -29,8 +29,8 @@ use crate::value::HumanDuration;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Places that hold backups, by name: a URL (`file:///backups`, `s3://bucket/prefix`) or a
-    /// block with a `type`.
+    /// Places that hold backups, by name: a URL (`file:///backups`, `s3://bucket/prefix`,
+    /// `gs://bucket/prefix`) or a block with a `type`.
     #[serde(default)]
     pub destinations: BTreeMap<String, DestinationEntry>,
     /// Data stores to back up, by name. The name is the job's identity.

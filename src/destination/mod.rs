@@ -9,6 +9,7 @@ mod error;
 mod open;
 mod read;
 
+pub mod gcs;
 pub mod local;
 pub mod s3;
 
@@ -188,5 +189,6 @@ impl Destination {
 /// Waits until the stores have removed what was uploaded before it was given up, at most `limit`.
 /// To be called before the process ends.
 pub async fn settled(limit: std::time::Duration) -> bool {
-    s3::settle(limit).await
+    let (gcs, s3) = tokio::join!(gcs::settle(limit), s3::settle(limit));
+    gcs && s3
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Destination;
+use super::gcs::{self, GcsConfig, GcsStore};
 use super::local::{self, LocalConfig, LocalStore};
 use super::s3::{self, S3Config, S3Store};
 use crate::error::Error;
@@ -18,6 +19,8 @@ pub enum DestinationConfig {
     Local(LocalConfig),
     /// A bucket that speaks S3.
     S3(Box<S3Config>),
+    /// A bucket of Google Cloud Storage.
+    Gcs(Box<GcsConfig>),
 }
 
 impl DestinationConfig {
@@ -26,6 +29,7 @@ impl DestinationConfig {
         match self {
             DestinationConfig::Local(_) => Vec::new(),
             DestinationConfig::S3(config) => config.problems(),
+            DestinationConfig::Gcs(config) => config.problems(),
         }
     }
 }
@@ -46,11 +50,15 @@ pub async fn open(name: &str, config: &DestinationConfig, env: &Env) -> Result<D
                 .map_err(|error| error.at(name))?;
             Destination::new(name, store.address(), store.manual_fetch(), Arc::new(store))
         }
+        DestinationConfig::Gcs(config) => {
+            let store = GcsStore::open(config, env).map_err(|error| error.at(name))?;
+            Destination::new(name, store.address(), store.manual_fetch(), Arc::new(store))
+        }
     })
 }
 
-/// A destination's settings from its URL short form (`file:///backups`, `s3://bucket/prefix`);
-/// the settings are checked like any others.
+/// A destination's settings from its URL short form (`file:///backups`, `s3://bucket/prefix`,
+/// `gs://bucket/prefix`); the settings are checked like any others.
 ///
 /// # Errors
 /// When no store takes the URL's scheme, or the URL lacks what the store needs.
@@ -58,8 +66,10 @@ pub fn settings_from_url(url: &Url) -> Result<serde_json::Value, String> {
     match url.scheme() {
         "file" => local::settings_from_url(url),
         "s3" => s3::settings_from_url(url),
+        "gs" => gcs::settings_from_url(url),
         other => Err(format!(
-            "`{other}:` is no destination; write `file:///folder` or `s3://bucket/prefix`"
+            "`{other}:` is no destination; write `file:///folder`, `s3://bucket/prefix` or \
+             `gs://bucket/prefix`"
         )),
     }
 }

@@ -257,6 +257,10 @@ fn the_libraries_of_an_engine_or_store_stay_in_its_folder() {
             r"\baws_(sdk_s3|config|credential_types|smithy_[a-z_]+)::",
             ["destination/s3/", "destination/s3/"],
         ),
+        (
+            r"\bgoogle_cloud_(storage|auth|gax)::",
+            ["destination/gcs/", "destination/gcs/"],
+        ),
     ];
     for (library, homes) in homes {
         let library = Regex::new(library).expect("a pattern");

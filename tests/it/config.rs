@@ -181,7 +181,7 @@ grace: 1 hour
         "destinations.s3.secret_access_key is missing: `access_key_id` is set and needs it",
         "destinations.url `regoin` in the URL: unknown key; did you mean `region`?",
         "destinations.folder is not a URL; write `file:///backups`",
-        "destinations.ftp `ftp:` is no destination; write `file:///folder` or `s3://bucket/prefix`",
+        "destinations.ftp `ftp:` is no destination; write `file:///folder`, `s3://bucket/prefix` or `gs://bucket/prefix`",
         "jobs.-d is not a name; use letters, digits, `-`, `_` and `.`, and begin with a letter, a digit or `_`",
         "jobs.-d.source.type must be one of `sqlite`, `redis`, `vault`, not `sqlit`; did you mean `sqlite`?",
         "jobs.a.source.url `http:` is not a scheme of Redis; write `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:///path/to/redis.sock`",
@@ -344,7 +344,7 @@ fn a_destination_given_as_url_is_checked_like_any_other() {
         ),
         (
             "ftp://host/x",
-            "error: ftp://host/x: `ftp:` is no destination; write `file:///folder` or `s3://bucket/prefix`\n",
+            "error: ftp://host/x: `ftp:` is no destination; write `file:///folder`, `s3://bucket/prefix` or `gs://bucket/prefix`\n",
         ),
         (
             "nas",

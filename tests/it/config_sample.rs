@@ -103,7 +103,7 @@ fn the_sample_loads_as_it_stands_and_touches_nothing() {
     let sample = sample();
     let checked = sandbox.run(["config", "check", "--config", &sample.to_string_lossy()]);
     assert!(
-        checked.ok().stdout.contains("3 jobs, 2 destinations"),
+        checked.ok().stdout.contains("3 jobs, 3 destinations"),
         "{checked:?}"
     );
     assert!(sandbox.is_empty(), "`config check` left something behind");

@@ -1,0 +1,104 @@
+use std::fmt;
+
+use google_cloud_storage::model::Object as Stored;
+use jiff::Timestamp;
+
+use super::client::Clients;
+use super::config::GcsConfig;
+use super::error::Failure;
+use super::limits::GcsLimits;
+
+/// Object metadata that tells the uploader its own object from another's.
+pub(super) const OWNER: &str = "lifeboat-upload";
+
+/// One bucket and the ways to it.
+pub(super) struct Bucket {
+    pub clients: Clients,
+    pub name: String,
+    /// Empty, or ending in a slash.
+    pub prefix: String,
+    pub place: String,
+    pub limits: GcsLimits,
+    pub storage_class: Option<String>,
+    pub project: Option<String>,
+    pub chunk: usize,
+}
+
+impl Bucket {
+    pub fn new(config: &GcsConfig, limits: GcsLimits, clients: Clients) -> Self {
+        let prefix = config.prefix.as_deref().unwrap_or_default();
+        let prefix = prefix.trim_matches('/');
+        Self {
+            place: clients.place(),
+            clients,
+            name: config.bucket.clone(),
+            prefix: if prefix.is_empty() {
+                String::new()
+            } else {
+                format!("{prefix}/")
+            },
+            limits,
+            storage_class: config.storage_class.clone(),
+            project: config.project.clone(),
+            chunk: config.chunk(),
+        }
+    }
+
+    /// The object's name in the bucket.
+    pub fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// The bucket's name as the official client wants it.
+    pub fn resource(&self) -> String {
+        format!("projects/_/buckets/{}", self.name)
+    }
+
+    /// What the store knows of an object.
+    pub async fn look(&self, full: &str) -> Result<Stored, Failure> {
+        self.retried(|| async {
+            let control = self.clients.control().await?;
+            let request = control.get_object().set_bucket(self.resource());
+            let request = self.clients.tuned(request.set_object(full));
+            Ok(request.send().await?)
+        })
+        .await
+    }
+
+    /// Removes an object: the one of `generation`, or whichever is there.
+    pub async fn remove(&self, full: &str, generation: Option<i64>) -> Result<(), Failure> {
+        let removed = self.retried(|| async {
+            let control = self.clients.control().await?;
+            let request = control.delete_object().set_bucket(self.resource());
+            let request = request.set_object(full);
+            let request = match generation {
+                Some(generation) => request.set_if_generation_match(generation),
+                None => request,
+            };
+            Ok(self.clients.tuned(request).send().await?)
+        });
+        match removed.await {
+            Err(failure) if failure.is_missing() && !failure.is_no_bucket() => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("name", &self.name)
+            .field("prefix", &self.prefix)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When an object was written, in our time.
+pub(super) fn written(object: &Stored) -> Option<Timestamp> {
+    let time = object
+        .create_time
+        .as_ref()
+        .or(object.update_time.as_ref())?;
+    Timestamp::new(time.seconds(), time.nanos()).ok()
+}
