@@ -4,6 +4,8 @@
 //! `#[ignore = "needs ..."]` and run by `cargo test -- --include-ignored`.
 #![allow(dead_code, unused_imports)]
 
+pub mod gcs;
+mod gcs_rpc;
 pub mod http;
 pub mod ldap;
 pub mod proxy;
@@ -23,6 +25,7 @@ pub mod vault_logins;
 pub mod vault_use;
 pub mod watchdog;
 
+pub use gcs::{GcsCall, GcsDouble, GcsFault, GcsObject};
 pub use http::{HttpAnswer, HttpClient};
 pub use ldap::LdapServer;
 pub use proxy::{Fault, FaultHandle, FaultProxy, Times};
