@@ -222,6 +222,8 @@ async fn a_peer_that_is_silent_holds_up_nothing_for_long() {
     }
     let begin = Instant::now();
     setup.survives("silence").await;
+    setup.double.fail(Call::Chunk, 4, 1, Fault::Hang);
+    setup.survives("an answer without its body").await;
     put(&setup.store, "small", "hello").await.unwrap();
     assert_eq!(read(&setup.store, "small").await.unwrap(), b"hello");
     setup.store.head("small").await.unwrap();

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,11 @@ impl GcsConfig {
         if self.control_endpoint.is_some() && self.endpoint.is_none() {
             let why = "is missing: `control_endpoint` is set and needs it";
             problem("endpoint", why.into());
+        }
+        if let Some(project) = &self.project
+            && (project.is_empty() || HeaderValue::from_str(project).is_err())
+        {
+            problem("project", "must be the id of a project".into());
         }
         if let Some(HumanSize(size)) = self.chunk_size
             && (size % QUANTUM != 0 || !(QUANTUM..=LARGEST_CHUNK).contains(&size))
@@ -205,9 +211,15 @@ mod tests {
         assert_eq!(
             problems(
                 json!({ "bucket": "a/b", "endpoint": "gcs:4443", "chunk_size": "1000B",
-                "control_endpoint": "http://user@gcs" })
+                "control_endpoint": "http://user@gcs", "project": "a\nb" })
             ),
-            ["bucket", "endpoint", "control_endpoint", "chunk_size"]
+            [
+                "bucket",
+                "endpoint",
+                "control_endpoint",
+                "project",
+                "chunk_size"
+            ]
         );
         let lone = json!({ "bucket": "b", "control_endpoint": "http://gcs:4444" });
         assert_eq!(problems(lone), ["endpoint"]);

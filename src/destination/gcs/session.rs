@@ -218,7 +218,10 @@ impl Session {
             }
             None => request,
         };
-        answer(wire::send(request, pending.first(length), &self.bucket.limits).await?).await
+        let limits = &self.bucket.limits;
+        let sent = wire::send(request, pending.first(length), limits).await?;
+        let limited = tokio::time::timeout(limits.request, answer(sent)).await;
+        limited.unwrap_or_else(|_| Err(Failure::timeout()))
     }
 
     /// Asks how much the store holds.

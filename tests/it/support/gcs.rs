@@ -52,6 +52,8 @@ pub enum GcsFault {
     Garbage,
     /// No answer for so long.
     Stall(Duration),
+    /// It is done, and the answer stops after its head.
+    Hang,
     /// One bit is another.
     Flip,
     /// The whole object, though a part was asked for.
@@ -445,6 +447,13 @@ fn serve(
         }
     };
     drop(world);
+    if let Some(GcsFault::Hang) = fault {
+        let mut answer = answer;
+        answer.cut = Some(0);
+        answer.write(client)?;
+        std::thread::sleep(Duration::from_mins(1));
+        return Ok(false);
+    }
     answer.write(client)
 }
 
