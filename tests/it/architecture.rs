@@ -258,7 +258,7 @@ fn the_libraries_of_an_engine_or_store_stay_in_its_folder() {
             ["destination/s3/", "destination/s3/"],
         ),
         (
-            r"\bgoogle_cloud_(storage|auth|gax)::",
+            r"\b(google_cloud_(storage|auth|gax)|tonic|prost)::",
             ["destination/gcs/", "destination/gcs/"],
         ),
     ];

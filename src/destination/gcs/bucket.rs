@@ -1,12 +1,12 @@
 use std::fmt;
 
-use google_cloud_storage::model::Object as Stored;
 use jiff::Timestamp;
 
 use super::client::Clients;
 use super::config::GcsConfig;
 use super::error::Failure;
 use super::limits::GcsLimits;
+use super::rpc::{Call, DeleteObject, Found, GetObject};
 
 /// Object metadata that tells the uploader its own object from another's.
 pub(super) const OWNER: &str = "lifeboat-upload";
@@ -54,32 +54,35 @@ impl Bucket {
         format!("projects/_/buckets/{}", self.name)
     }
 
-    /// What the store knows of an object.
-    pub async fn look(&self, full: &str) -> Result<Stored, Failure> {
+    /// Makes a control call, as often as it takes.
+    pub async fn ask<C: Call>(&self, call: C) -> Result<C::Answer, Failure> {
         self.retried(|| async {
+            let headers = self.signed().await?;
             let control = self.clients.control().await?;
-            let request = control.get_object().set_bucket(self.resource());
-            let request = self.clients.tuned(request.set_object(full));
-            Ok(request.send().await?)
+            control.send(call.clone(), headers).await
+        })
+        .await
+    }
+
+    /// What the store knows of an object.
+    pub async fn look(&self, full: &str) -> Result<Found, Failure> {
+        self.ask(GetObject {
+            bucket: self.resource(),
+            object: full.to_owned(),
         })
         .await
     }
 
     /// Removes an object: the one of `generation`, or whichever is there.
     pub async fn remove(&self, full: &str, generation: Option<i64>) -> Result<(), Failure> {
-        let removed = self.retried(|| async {
-            let control = self.clients.control().await?;
-            let request = control.delete_object().set_bucket(self.resource());
-            let request = request.set_object(full);
-            let request = match generation {
-                Some(generation) => request.set_if_generation_match(generation),
-                None => request,
-            };
-            Ok(self.clients.tuned(request).send().await?)
+        let removed = self.ask(DeleteObject {
+            bucket: self.resource(),
+            object: full.to_owned(),
+            if_generation_match: generation,
         });
         match removed.await {
-            Err(failure) if failure.is_missing() && !failure.is_no_bucket() => Ok(()),
-            other => other,
+            Err(failure) if !failure.is_missing() || failure.is_no_bucket() => Err(failure),
+            _ => Ok(()),
         }
     }
 }
@@ -95,10 +98,7 @@ impl fmt::Debug for Bucket {
 }
 
 /// When an object was written, in our time.
-pub(super) fn written(object: &Stored) -> Option<Timestamp> {
-    let time = object
-        .create_time
-        .as_ref()
-        .or(object.update_time.as_ref())?;
-    Timestamp::new(time.seconds(), time.nanos()).ok()
+pub(super) fn written(object: &Found) -> Option<Timestamp> {
+    let time = object.create_time.or(object.update_time)?;
+    Timestamp::new(time.seconds, time.nanos).ok()
 }

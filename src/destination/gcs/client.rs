@@ -1,10 +1,10 @@
+use std::error::Error;
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use google_cloud_auth::credentials::Credentials;
-use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
-use google_cloud_storage::client::{Storage, StorageControl};
+use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use super::config::GcsConfig;
 use super::credentials::Login;
 use super::error::{Cause, Failure, deepest, tidy};
 use super::limits::GcsLimits;
+use super::rpc::Control;
 
 const GOOGLE: &str = "https://storage.googleapis.com";
 const USER_AGENT: &str = concat!("lifeboat/", env!("CARGO_PKG_VERSION"));
@@ -23,11 +24,10 @@ pub(super) struct Clients {
     pub login: Login,
     endpoint: Option<String>,
     control_endpoint: Option<String>,
-    project: Option<String>,
     limits: GcsLimits,
     http: OnceLock<reqwest::Client>,
     media: OnceCell<Storage>,
-    control: Mutex<Option<(StorageControl, Instant)>>,
+    control: Mutex<Option<(Control, Instant)>>,
 }
 
 impl Clients {
@@ -41,7 +41,6 @@ impl Clients {
             login,
             control_endpoint: trimmed(&config.control_endpoint).or_else(|| endpoint.clone()),
             endpoint,
-            project: config.project.clone(),
             limits,
             http: OnceLock::new(),
             media: OnceCell::new(),
@@ -104,41 +103,25 @@ impl Clients {
 
     /// For lists, look-ups and removals. One that was not used for a while is made anew: its
     /// connection may be dead without anybody having noticed.
-    pub async fn control(&self) -> Result<StorageControl, Failure> {
+    pub async fn control(&self) -> Result<Control, Failure> {
         let mut made = self.control.lock().await;
-        if let Some((client, used)) = &mut *made
+        if let Some((control, used)) = &mut *made
             && used.elapsed() < self.limits.idle
         {
             *used = Instant::now();
-            return Ok(client.clone());
+            return Ok(control.clone());
         }
         one_tls();
-        let endpoint = self.control_endpoint.as_deref().unwrap_or(GOOGLE);
-        let client = StorageControl::builder()
-            .with_endpoint(endpoint)
-            .with_credentials(Credentials::from(self.login.clone()))
-            .with_retry_policy(NeverRetry)
-            .build()
-            .await
-            .map_err(|error| no_client(&error))?;
-        *made = Some((client.clone(), Instant::now()));
-        Ok(client)
+        let url = self.control_endpoint.as_deref().unwrap_or(GOOGLE);
+        let control = Control::new(url, USER_AGENT, &self.limits);
+        let control = control.map_err(|error| no_client(&error))?;
+        *made = Some((control.clone(), Instant::now()));
+        Ok(control)
     }
 
     /// The next control request makes a new connection.
     pub async fn forget_control(&self) {
         self.control.lock().await.take();
-    }
-
-    /// A control request with the settings that all of them share.
-    pub fn tuned<R: RequestOptionsBuilder>(&self, request: R) -> R {
-        let request = request
-            .with_user_agent(USER_AGENT)
-            .with_attempt_timeout(self.limits.request);
-        match &self.project {
-            Some(project) => request.with_quota_project(project),
-            None => request,
-        }
     }
 
     /// How long the store's clock may take to be read.
@@ -147,7 +130,7 @@ impl Clients {
     }
 }
 
-fn no_client(error: &google_cloud_gax::client_builder::Error) -> Failure {
+fn no_client(error: &(dyn Error + 'static)) -> Failure {
     Failure::new(Cause::Request, tidy(&deepest(error).to_string()))
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_gax::error::Error;
-use google_cloud_gax::error::rpc::Code;
 use google_cloud_storage::error::{ReadError, WriteError};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use serde_json::Value;
+use tonic::{Code, Status, TimeoutExpired};
 
 use super::credentials::NoToken;
 
@@ -58,6 +58,14 @@ impl Failure {
 
     pub fn timeout() -> Self {
         Self::new(Cause::Timeout, "no answer in time")
+    }
+
+    /// A request that no answer came to.
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        match find::<TimeoutExpired>(error) {
+            Some(_) => Self::timeout(),
+            None => broken(error),
+        }
     }
 
     /// An answer over HTTP that is no success.
@@ -116,9 +124,7 @@ impl From<Error> for Failure {
                 None => failure(Cause::Credentials, tidy(&deepest(&error).to_string())),
             };
         }
-        let status = error.http_status_code();
-        let status = status.or_else(|| error.status().map(|status| status_of(status.code)));
-        if let Some(status) = status {
+        if let Some(status) = error.http_status_code() {
             let message = match (error.status(), error.http_payload()) {
                 (Some(status), _) => tidy(&status.message),
                 (None, Some(body)) => message(body),
@@ -165,6 +171,21 @@ impl From<reqwest::Error> for Failure {
             return Self::new(Cause::Request, tidy(&deepest(&error).to_string()));
         }
         broken(&error)
+    }
+}
+
+impl From<&Status> for Failure {
+    fn from(status: &Status) -> Self {
+        // One that came from the store has no source.
+        if status.source().is_some() {
+            return Self::of(status);
+        }
+        Self {
+            cause: Cause::Answer,
+            status: status_of(status.code()),
+            message: tidy(status.message()),
+            retry_after: retry_after(status.metadata().as_ref()),
+        }
     }
 }
 

@@ -1,13 +1,13 @@
-use google_cloud_storage::model::ListObjectsResponse;
 use http::header::DATE;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use super::bucket::{Bucket, written};
 use super::error::Failure;
+use super::rpc::{ListObjects, Page};
 use crate::destination::{Depth, Listing, Object, StoreError, StoreErrorKind};
 
-const PAGE: i32 = 1000;
+const LENGTH: i32 = 1000;
 
 /// Lists everything below `prefix`, page by page; a list that does not come to its proper end is
 /// an error.
@@ -30,19 +30,15 @@ async fn pages(bucket: &Bucket, prefix: &str, depth: Depth) -> Result<Listing, S
     let mut listing = Listing::default();
     let mut token = String::new();
     loop {
-        let page = bucket.retried(|| async {
-            let control = bucket.clients.control().await?;
-            let request = control
-                .list_objects()
-                .set_parent(bucket.resource())
-                .set_prefix(bucket.full(prefix))
-                .set_page_size(PAGE)
-                .set_page_token(&token);
-            let request = match depth {
-                Depth::Children => request.set_delimiter("/"),
-                Depth::All => request,
-            };
-            Ok(bucket.clients.tuned(request).send().await?)
+        let page = bucket.ask(ListObjects {
+            parent: bucket.resource(),
+            page_size: LENGTH,
+            page_token: token.clone(),
+            delimiter: match depth {
+                Depth::Children => "/".to_owned(),
+                Depth::All => String::new(),
+            },
+            prefix: bucket.full(prefix),
         });
         let page = page
             .await
@@ -63,7 +59,7 @@ async fn pages(bucket: &Bucket, prefix: &str, depth: Depth) -> Result<Listing, S
 fn take(
     bucket: &Bucket,
     prefix: &str,
-    page: &ListObjectsResponse,
+    page: &Page,
     listing: &mut Listing,
 ) -> Result<(), StoreError> {
     let damaged = |why: String| StoreError::new(StoreErrorKind::Damaged, "list", prefix, why);

@@ -1,9 +1,10 @@
 //! Buckets of Google Cloud Storage.
 //!
-//! Objects are listed, looked up, read, deleted and, where they are small, written by the official
-//! client. Large objects are written by resumable sessions of our own: the client's neither limit
-//! the time of a request, nor survive a connection that breaks on the way (what was sent last is
-//! then missing from the object), nor are they ended when an upload is given up.
+//! The official client reads, and writes small objects. Large ones are written by resumable
+//! sessions of our own: the client's do not limit the time of a request, lose what was sent last
+//! when a connection breaks on the way, and are not ended when an upload is given up. Lists,
+//! look-ups and removals are three calls over gRPC: the client for them is half as large as the
+//! rest of the program.
 
 mod attempts;
 mod bucket;
@@ -15,6 +16,7 @@ mod error;
 mod explain;
 mod limits;
 mod list;
+mod rpc;
 mod session;
 mod store;
 mod upload;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use google_cloud_gax::retry_policy::NeverRetry;
-use google_cloud_storage::model::Object as Known;
+use google_cloud_storage::model::Object;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -13,6 +13,7 @@ use super::attempts::Attempts;
 use super::bucket::{Bucket, OWNER};
 use super::chunks::{Chunk, Cutter, NoChunk};
 use super::error::Failure;
+use super::rpc::Found;
 use super::session::{Made, Pending, Session};
 use crate::destination::{Body, StoreError, StoreErrorKind, Stored};
 use crate::error::io_reason;
@@ -202,7 +203,7 @@ impl Upload {
             Some(project) => request.with_quota_project(project),
             None => request,
         };
-        Ok(made(&Box::pin(request.send_buffered()).await?))
+        Ok(Box::pin(request.send_buffered()).await?.into())
     }
 
     /// An object that the store says it made.
@@ -223,7 +224,7 @@ impl Upload {
             return Err(self.explain(failure));
         }
         match self.ours().await {
-            Ok(Some(object)) => self.proved(whole, Some(&made(&object))),
+            Ok(Some(object)) => self.proved(whole, Some(&object.into())),
             Ok(None) if failure.is_precondition() => {
                 self.committing.store(false, Ordering::Relaxed);
                 Err(self.explain(failure))
@@ -233,7 +234,7 @@ impl Upload {
     }
 
     /// The object under our key, if it is ours.
-    async fn ours(&self) -> Result<Option<Known>, Failure> {
+    async fn ours(&self) -> Result<Option<Found>, Failure> {
         match self.bucket.look(&self.full).await {
             Ok(object) if object.metadata.get(OWNER) == Some(&self.token) => Ok(Some(object)),
             Ok(_) => Ok(None),
@@ -280,11 +281,22 @@ impl Upload {
     }
 }
 
-fn made(object: &Known) -> Made {
-    let checksums = object.checksums.as_ref();
-    Made {
-        bytes: u64::try_from(object.size).unwrap_or_default(),
-        crc: checksums.and_then(|checksums| checksums.crc32c),
-        generation: Some(object.generation),
+impl From<Object> for Made {
+    fn from(object: Object) -> Self {
+        Self {
+            bytes: u64::try_from(object.size).unwrap_or_default(),
+            crc: object.checksums.and_then(|checksums| checksums.crc32c),
+            generation: Some(object.generation),
+        }
+    }
+}
+
+impl From<Found> for Made {
+    fn from(object: Found) -> Self {
+        Self {
+            bytes: u64::try_from(object.size).unwrap_or_default(),
+            crc: object.checksums.and_then(|checksums| checksums.crc32c),
+            generation: Some(object.generation),
+        }
     }
 }
