@@ -241,7 +241,7 @@ fn every_listed_variable_is_known_and_every_value_shown_can_be_set_by_its_variab
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
         environment.set(name, &value);
-        let generic = ["APP", "CACHE", "NAS", "OFFSITE", "VAULT"]
+        let generic = ["APP", "ARCHIVE", "CACHE", "NAS", "OFFSITE", "VAULT"]
             .iter()
             .fold(name.clone(), |name, own| {
                 name.replacen(&format!("S__{own}__"), "S__<NAME>__", 1)
