@@ -1,0 +1,4 @@
+# All that backups need.
+path "sys/storage/raft/snapshot" {
+  capabilities = ["read"]
+}
