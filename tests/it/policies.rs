@@ -1,13 +1,13 @@
-//! The policies of `docs/policies.md` are enough, and no more: the program works against MinIO with
-//! temporary users who have exactly these rights.
+//! The policies of `docs/policies.md` are enough, and no more: the program works against servers with
+//! users who have exactly these rights.
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::deployment_support::text;
 use crate::sandbox::Sandbox;
-use crate::support::{S3Server, require};
+use crate::support::{S3Server, VaultCluster, require};
 
 const BUCKET: &str = "acme-backups";
 
@@ -170,4 +170,39 @@ fn the_restore_policy_reads_and_changes_nothing() {
     sandbox.run(["prune", "--apply", "--keep-last", "1"]).ok();
     assert_eq!(server.objects(BUCKET, ""), before);
     assert_shut_out_elsewhere(&sandbox, &server);
+}
+
+#[test]
+#[ignore = "needs vault"]
+fn the_vault_policies_save_and_restore_and_do_nothing_else() {
+    let cluster = VaultCluster::start(1);
+    let mut sandbox = Sandbox::new();
+    let store = sandbox.folder("nas").display().to_string();
+    sandbox.write(
+        "config.yaml",
+        format!(
+            "destinations: {{ nas: \"file://{store}\" }}\n\
+             jobs: {{ vault: {{ source: {{ type: vault, address: \"{}\" }} }} }}\n",
+            cluster.nodes[0].address
+        ),
+    );
+    let become_user = |name: &str, sandbox: &mut Sandbox| {
+        let policy = json!({ "policy": policy(name) });
+        cluster.api("PUT", &format!("sys/policies/acl/{name}"), &policy);
+        let token = cluster.create_token(&json!({ "policies": [name], "no_default_policy": true }));
+        sandbox.set("VAULT_TOKEN", &token);
+    };
+    let restore = ["restore", "vault", "--into-source", "--force"];
+
+    become_user("vault-backup", &mut sandbox);
+    cluster.put_secret("kept", "of then");
+    sandbox.run(["backup"]).ok();
+    cluster.put_secret("kept", "of now");
+    sandbox.run(restore).code(1);
+    assert_eq!(cluster.secret("kept").as_deref(), Some("of now"));
+
+    become_user("vault-restore", &mut sandbox);
+    sandbox.run(["backup"]).code(1);
+    sandbox.run(restore).ok();
+    assert_eq!(cluster.secret("kept").as_deref(), Some("of then"));
 }
