@@ -3,11 +3,16 @@ use std::io::{self, BufReader, Read, Write};
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use zstd::zstd_safe::CParameter;
+
 use super::{Sink, Step};
 
 /// The window a decoder must hold; 8 MiB is what levels up to 19 use, and what every zstd reader
 /// accepts.
 const WINDOW_LOG_MAX: u32 = 27;
+/// What a thread compresses at a time. It is held several times over, once for each thread and each
+/// buffer: zstd's own choice, 8 MiB, costs more than all the rest of a run.
+const JOB_BYTES: u32 = 2 << 20;
 /// What the trial of `auto` must save to be worth the time: 5 %.
 const WORTHWHILE: usize = 20;
 const TRIAL: usize = 1 << 20;
@@ -37,6 +42,7 @@ pub(super) fn writer(step: Step, sink: Box<dyn Sink>, expected: u64) -> io::Resu
             // Small data is not worth the threads.
             if expected > 8 << 20 && threads() > 1 {
                 encoder.multithread(threads())?;
+                encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
             }
             Box::new(Zstd(encoder))
         }
