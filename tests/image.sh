@@ -30,7 +30,7 @@ say() { printf '  %-34s %s\n' "$@"; }
 install_missing() {
     local packages=() pair
     for pair in musl-gcc:musl-tools busybox:busybox-static openssl:openssl sqlite3:sqlite3 \
-        curl:curl readelf:binutils unshare:util-linux cc:gcc cmake:cmake; do
+        curl:curl readelf:binutils unshare:util-linux cc:gcc; do
         command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
     done
     [[ -e /usr/share/zoneinfo/Europe/Berlin ]] || packages+=(tzdata)
@@ -108,7 +108,7 @@ done
 
 mkdir "$work/data"
 sqlite3 "$work/app.db" "PRAGMA journal_mode=wal; CREATE TABLE t (x); WITH RECURSIVE n(i) AS \
-    (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO t SELECT randomblob(1000) FROM n" >/dev/null
+    (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO t SELECT hex(randomblob(500)) FROM n" >/dev/null
 
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
@@ -132,7 +132,7 @@ inside lifeboat --version
 step="demo"
 echo "==> $step"
 inside lifeboat demo >"$work/demo.log" || { cat "$work/demo.log"; fail "demo"; }
-say "demo" "$(tail -n 1 "$work/demo.log")"
+say "the whole way" "passed"
 [[ -z $(ls -A "$root/tmp") ]] || fail "demo left something in /tmp"
 
 step="time zones"
@@ -198,7 +198,7 @@ if [[ -n $cgroup ]] && mkdir "$cgroup/lifeboat-image-$$" 2>/dev/null; then
     install -m 600 -o $uid -g $gid "$work/app.db" "$root/tmp/app.db"
     cat >"$root/tmp/config.yaml" <<CONFIG
 destinations: { offsite: { type: s3, bucket: backups, prefix: daemon, endpoint: "https://127.0.0.1:$port" } }
-jobs: { app: { source: { type: sqlite, path: /tmp/app.db }, seal: { compression: none } } }
+jobs: { app: { source: { type: sqlite, path: /tmp/app.db } } }
 CONFIG
     cat >"$root/tmp/life.sh" <<'LIFE'
 lifeboat run --config /tmp/config.yaml &

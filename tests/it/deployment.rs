@@ -215,6 +215,14 @@ fn the_image_says_what_the_program_knows() {
     assert_eq!(health[..2], ["lifeboat", "status"]);
     assert_known("HEALTHCHECK", &health[1..]);
     assert!(dockerfile.contains("\nUSER 65532:65532\n"));
+    // tests/image.sh builds by this line.
+    let build = dockerfile.lines().map(str::trim);
+    assert_eq!(
+        build
+            .filter(|line| line.starts_with("cargo build "))
+            .count(),
+        1
+    );
 
     let version = |text: &str, key: &str| -> String {
         let rest = text
