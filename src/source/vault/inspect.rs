@@ -22,7 +22,7 @@ pub(super) async fn inspect(source: &VaultSource) -> Vec<Finding> {
     if let Ok(probe) = &probed {
         let clock = probe.warnings.iter().filter(|text| text.contains("clock"));
         findings.extend(clock.map(|text| Finding {
-            hint: Some("synchronise both clocks: certificates and logins go by them".into()),
+            hint: Some("synchronise both clocks: certificates and logins go by them too".into()),
             ..warning("clock", text.clone())
         }));
     }

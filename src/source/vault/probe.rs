@@ -201,7 +201,8 @@ fn apart(theirs: i64, ours: Timestamp) -> Option<String> {
     };
     (apart > clock::TOLERANCE).then(|| {
         format!(
-            "the clock of the server is {} {side} this machine's",
+            "the clock of the server is {} {side} this machine's: set the one that is wrong, for \
+             ids, schedules and retention go by them",
             format_age(apart)
         )
     })
