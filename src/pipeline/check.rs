@@ -18,12 +18,14 @@ pub async fn destination(destination: &Destination) -> Vec<Finding> {
         findings.push(list(destination).await);
         return findings;
     }
-    findings.push(fine("write", "a scratch object was created"));
+    findings.push(Finding::fine("write", "a scratch object was created"));
     findings.push(create_only(destination, &key).await);
     findings.push(list(destination).await);
     findings.push(match destination.read_small(&key, 1024).await {
-        Ok(bytes) if bytes == key.as_bytes() => fine("read", "it came back as it was written"),
-        Ok(_) => problem(
+        Ok(bytes) if bytes == key.as_bytes() => {
+            Finding::fine("read", "it came back as it was written")
+        }
+        Ok(_) => Finding::problem(
             "read",
             Severity::Failed,
             "it came back different from what was written",
@@ -32,8 +34,10 @@ pub async fn destination(destination: &Destination) -> Vec<Finding> {
     });
     findings.push(match destination.delete(&key).await {
         Ok(()) => match destination.head(&key).await {
-            Err(error) if error.kind == StoreErrorKind::NotFound => fine("delete", "it is gone"),
-            _ => problem(
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                Finding::fine("delete", "it is gone")
+            }
+            _ => Finding::problem(
                 "delete",
                 Severity::Warning,
                 "it is still there after it was deleted",
@@ -52,9 +56,9 @@ pub async fn destination(destination: &Destination) -> Vec<Finding> {
 async fn create_only(destination: &Destination, key: &str) -> Finding {
     match destination.put_small(key, "second").await {
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-            fine("create-only", "a second write of the same key was refused")
+            Finding::fine("create-only", "a second write of the same key was refused")
         }
-        Ok(_) => problem(
+        Ok(_) => Finding::problem(
             "create-only",
             Severity::Warning,
             "a second write replaced the object",
@@ -69,21 +73,21 @@ async fn list(destination: &Destination) -> Finding {
         Err(error) => failed("list", &error),
         Ok(listing) => {
             match listing.store_time {
-                None => fine("list", "listed; the store does not tell its time"),
+                None => Finding::fine("list", "listed; the store does not tell its time"),
                 Some(store) => {
                     let now = clock::now();
                     let (ahead, behind) = (clock::since(now, store), clock::since(store, now));
                     let apart = ahead.max(behind);
                     let side = if ahead > behind { "ahead" } else { "behind" };
                     if apart > clock::TOLERANCE {
-                        problem(
+                        Finding::problem(
                         "clock",
                         Severity::Failed,
                         format!("the store's clock is {} {side}", format_age(apart)),
                     )
                     .hinted("set the clock here; retention stops while they differ by more than 5 min")
                     } else {
-                        fine(
+                        Finding::fine(
                             "list",
                             format!("listed; clock within {}", format_age(apart)),
                         )
@@ -94,36 +98,9 @@ async fn list(destination: &Destination) -> Finding {
     }
 }
 
-impl Finding {
-    fn hinted(mut self, hint: &str) -> Self {
-        self.hint = Some(hint.to_owned());
-        self
-    }
-}
-
-fn fine(name: &str, detail: impl Into<String>) -> Finding {
-    Finding {
-        name: name.into(),
-        problem: None,
-        detail: detail.into(),
-        hint: None,
-    }
-}
-
-fn problem(name: &str, severity: Severity, detail: impl Into<String>) -> Finding {
-    Finding {
-        name: name.into(),
-        problem: Some(severity),
-        detail: detail.into(),
-        hint: None,
-    }
-}
-
 fn failed(name: &str, error: &StoreError) -> Finding {
     Finding {
-        name: name.into(),
-        problem: Some(Severity::Failed),
-        detail: error.at("").why,
         hint: error.hint.clone(),
+        ..Finding::problem(name, Severity::Failed, error.at("").why)
     }
 }

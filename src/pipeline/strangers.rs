@@ -14,12 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// as ours are. Nothing where there is none, or where the destination cannot be listed, which
 /// others report.
 pub async fn strangers(destination: &Destination, series: &[String]) -> Option<Finding> {
-    let finding = |detail| Finding {
-        name: "foreign objects".into(),
-        problem: None,
-        detail,
-        hint: None,
-    };
+    let finding = |detail| Finding::fine("foreign objects", detail);
     let found = match tokio::time::timeout(PATIENCE, list(destination, series)).await {
         Ok(found) => found.ok()?,
         Err(_) => {

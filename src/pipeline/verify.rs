@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::manifest::{Check, Facts, Id, ManifestError};
 use crate::source::{
-    self, Format, Proof, Scratch, SourceError, SourceErrorKind, Stop, Verifier, blocking,
+    self, Format, Proof, Scratch, SourceError, SourceErrorKind, Stop, Verifier, blocking, prove,
 };
 
 /// What verification found.
@@ -125,7 +125,6 @@ pub struct CheckedFile {
     pub facts: Facts,
 }
 
-const BLOCK: usize = 1 << 20;
 const WHAT: &str = "name a file that this user may read: a snapshot, a dump or a database";
 /// What is looked at to tell whose data an object holds.
 const HEAD: usize = 64 << 10;
@@ -249,12 +248,15 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
         return Err(SourceError::new(SourceErrorKind::Other, why).hint(WHAT));
     }
     let mut file = File::open(path).map_err(|error| at(error).hint(WHAT))?;
-    let mut block = vec![0; BLOCK];
-    let mut got = read(&mut file, &mut block).map_err(at)?;
-    if let Some(tool) = sealed_by(&block[..got]) {
+    let mut head = Vec::with_capacity(HEAD);
+    (&mut file)
+        .take(HEAD as u64)
+        .read_to_end(&mut head)
+        .map_err(at)?;
+    if let Some(tool) = sealed_by(&head) {
         return Ok(CheckedFile::of_sealed(tool));
     }
-    let Some(format) = format_of(path, &block[..got]) else {
+    let Some(format) = format_of(path, &head) else {
         return Ok(CheckedFile::of_no_engine());
     };
     let proved = match format.forward() {
@@ -264,18 +266,7 @@ fn prove_file(path: &Path, stop: &Stop) -> Result<CheckedFile, SourceError> {
                 checks,
                 facts: Facts::new(),
             }),
-        Some(mut verifier) => loop {
-            if stop.requested() {
-                return Err(SourceError::stopped());
-            }
-            if got == 0 {
-                break verifier.finish();
-            }
-            if let Err(error) = verifier.update(&block[..got]) {
-                break Err(error);
-            }
-            got = read(&mut file, &mut block).map_err(at)?;
-        },
+        Some(verifier) => prove(head.chain(file), path, verifier, stop),
     };
     CheckedFile::judge(format, proved)
 }
@@ -344,13 +335,4 @@ fn format_of(path: &Path, head: &[u8]) -> Option<&'static dyn Format> {
         .into_iter()
         .find(|format| format.recognises(head))
         .or_else(by_name)
-}
-
-fn read(file: &mut File, block: &mut [u8]) -> std::io::Result<usize> {
-    loop {
-        match file.read(block) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }

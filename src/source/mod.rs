@@ -7,6 +7,7 @@
 //! the arms of [`open`] and [`format`].
 
 mod error;
+mod finding;
 mod open;
 mod scratch;
 
@@ -15,6 +16,7 @@ pub mod sqlite;
 pub mod vault;
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::manifest::{Check, Facts, Role, Sum};
 pub use error::{SourceError, SourceErrorKind};
+pub use finding::{Finding, Severity};
 pub use open::{FORMATS, SourceConfig, format, open, settings_from_url};
 pub use scratch::Scratch;
 
@@ -208,28 +211,6 @@ pub struct BackupFacts<'a> {
     pub facts: &'a Facts,
 }
 
-/// One finding of `lifeboat check`.
-#[derive(Debug, Clone)]
-pub struct Finding {
-    /// What was looked at: `dump`, `write access`.
-    pub name: String,
-    /// `None`: fine. Otherwise how bad it is.
-    pub problem: Option<Severity>,
-    /// The finding in words.
-    pub detail: String,
-    /// The next step.
-    pub hint: Option<String>,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// Backups work, but look here.
-    Warning,
-    /// Backups do not work.
-    Failed,
-}
-
 /// An engine's data at rest.
 pub trait Format: std::fmt::Debug + Send + Sync {
     /// The engine's name, as in manifests: `sqlite`.
@@ -253,18 +234,27 @@ pub trait Format: std::fmt::Debug + Send + Sync {
     ) -> Result<Vec<Check>, SourceError>;
 
     /// Whether `path` is held by a running process, with the reason. Blocking.
-    fn in_use(&self, path: &Path) -> Result<Option<String>, SourceError>;
+    /// Never, unless the engine can tell.
+    fn in_use(&self, _path: &Path) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
 
     /// Files beside `path` that belong to it and must move aside with it (`-wal`): suffixes of the
     /// file name.
-    fn companions(&self) -> &'static [&'static str];
+    fn companions(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Companions that carry no data and are just removed (`-shm`).
-    fn leftovers(&self) -> &'static [&'static str];
+    fn leftovers(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Last touch to a verified file beside its target, before it is swapped in: settings that
     /// the capture does not carry. Returns a remark for people. Blocking.
-    fn settle(&self, path: &Path, facts: &Facts) -> Result<Option<String>, SourceError>;
+    fn settle(&self, _path: &Path, _facts: &Facts) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
 
     /// Shell lines after the plain data lies in `./plain`, for people without Lifeboat.
     fn manual_restore(&self, facts: &Facts) -> Vec<String>;
@@ -323,6 +313,34 @@ pub trait Verifier: Send {
     /// # Errors
     /// [`SourceErrorKind::Damaged`] when the data is not whole.
     fn finish(self: Box<Self>) -> Result<Proof, SourceError>;
+}
+
+/// Bytes read at once while a file is proved.
+const BLOCK: usize = 1 << 20;
+
+/// Feeds everything that `reader` gives to `verifier`; `path` is what a failed read is about.
+/// Blocking.
+///
+/// # Errors
+/// What the verifier says, a failed read, or [`SourceErrorKind::Stopped`].
+pub(crate) fn prove(
+    mut reader: impl Read,
+    path: &Path,
+    mut verifier: Box<dyn Verifier>,
+    stop: &Stop,
+) -> Result<Proof, SourceError> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        if stop.requested() {
+            return Err(SourceError::stopped());
+        }
+        match reader.read(&mut block) {
+            Ok(0) => return verifier.finish(),
+            Ok(read) => verifier.update(&block[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(SourceError::io(path, &error)),
+        }
+    }
 }
 
 /// What a verifier proved.

@@ -40,18 +40,6 @@ impl Format for Text {
     fn verify_file(&self, _: &Path, _: &Facts, _: &Stop) -> Result<Vec<Check>, SourceError> {
         Ok(Vec::new())
     }
-    fn in_use(&self, _: &Path) -> Result<Option<String>, SourceError> {
-        Ok(None)
-    }
-    fn companions(&self) -> &'static [&'static str] {
-        &[]
-    }
-    fn leftovers(&self) -> &'static [&'static str] {
-        &[]
-    }
-    fn settle(&self, _: &Path, _: &Facts) -> Result<Option<String>, SourceError> {
-        Ok(None)
-    }
     fn manual_restore(&self, _: &Facts) -> Vec<String> {
         Vec::new()
     }

@@ -1,11 +1,8 @@
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::rdb::RdbVerifier;
-use crate::source::{Check, Facts, Format, SourceError, Stop, Verifier};
-
-const BLOCK: usize = 1024 * 1024;
+use crate::source::{Check, Facts, Format, SourceError, Stop, Verifier, prove};
 
 /// RDB files.
 #[derive(Debug)]
@@ -25,40 +22,8 @@ impl Format for RedisFormat {
     }
 
     fn verify_file(&self, path: &Path, _: &Facts, stop: &Stop) -> Result<Vec<Check>, SourceError> {
-        let failed = |error| SourceError::io(path, &error);
-        let mut file = File::open(path).map_err(failed)?;
-        let mut verifier = Box::new(RdbVerifier::new());
-        let mut block = vec![0; BLOCK];
-        loop {
-            if stop.requested() {
-                return Err(SourceError::stopped());
-            }
-            let read = match file.read(&mut block) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(error)),
-            };
-            verifier.update(&block[..read])?;
-        }
-        Ok(verifier.finish()?.checks)
-    }
-
-    // A server holds no lock on its dump; who runs on a folder cannot be told from the file.
-    fn in_use(&self, _: &Path) -> Result<Option<String>, SourceError> {
-        Ok(None)
-    }
-
-    fn companions(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn leftovers(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn settle(&self, _: &Path, _: &Facts) -> Result<Option<String>, SourceError> {
-        Ok(None)
+        let file = File::open(path).map_err(|error| SourceError::io(path, &error))?;
+        Ok(prove(file, path, Box::new(RdbVerifier::new()), stop)?.checks)
     }
 
     fn recognises(&self, head: &[u8]) -> bool {

@@ -15,7 +15,7 @@ const OLD: Duration = Duration::from_hours(1);
 /// The server as `lifeboat check` shows it.
 pub(super) fn server(probed: &Result<Probe, SourceError>) -> Finding {
     match probed {
-        Err(error) => failed("server", error),
+        Err(error) => Finding::failed("server", error),
         Ok(probe) => Finding {
             name: "server".into(),
             problem: probe.not_now.is_some().then_some(Severity::Warning),
@@ -34,22 +34,20 @@ pub(super) async fn dump(
     let config = &source.config;
     let dump = match opened {
         Ok(dump) => dump,
-        Err(error) => return failed("dump", &error),
+        Err(error) => return Finding::failed("dump", &error),
     };
     let state = probed.map(State::of).unwrap_or_default();
     if let Some(probe) = probed
         && let Err(error) = refuse_stale(&dump, config, probe.role, &state)
     {
-        return failed("dump", &error);
+        return Finding::failed("dump", &error);
     }
     let name = &config.dump_filename;
     let age = format_age(dump.age());
-    let mut finding = Finding {
-        name: "dump".into(),
-        problem: None,
-        detail: format!("{name} is {}, saved {age} ago", format_bytes(dump.bytes)),
-        hint: None,
-    };
+    let mut finding = Finding::fine(
+        "dump",
+        format!("{name} is {}, saved {age} ago", format_bytes(dump.bytes)),
+    );
     let changes = state.changes.unwrap_or(0);
     if state.last_save_ok == Some(false) {
         finding.problem = Some(Severity::Warning);
@@ -97,13 +95,4 @@ pub(super) fn remains(data_dir: &Path) -> Option<Finding> {
         ),
         hint: Some("the server never removes temp-*.rdb: delete them when no save runs".into()),
     })
-}
-
-fn failed(name: &str, error: &SourceError) -> Finding {
-    Finding {
-        name: name.into(),
-        problem: Some(Severity::Failed),
-        detail: error.why.clone(),
-        hint: error.hint.clone(),
-    }
 }

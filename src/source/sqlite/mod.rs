@@ -132,14 +132,8 @@ impl Engine for SqliteSource {
             ))
         })
         .await;
-        let finding = |problem, detail: String, hint: Option<String>| Finding {
-            name: "database".into(),
-            problem,
-            detail,
-            hint,
-        };
         match examined {
-            Err(error) => vec![finding(Some(Severity::Failed), error.why, error.hint)],
+            Err(error) => vec![Finding::failed("database", &error)],
             Ok((header, wal_included, network)) => {
                 let log = if wal_included {
                     ", write-ahead log present"
@@ -151,13 +145,16 @@ impl Engine for SqliteSource {
                     format_bytes(header.bytes),
                     header.journal_mode
                 );
-                let mut findings = vec![finding(None, detail, None)];
+                let mut findings = vec![Finding::fine("database", detail)];
                 if let Some(kind) = network {
-                    findings.push(finding(
-                        Some(Severity::Warning),
-                        format!("lies on {kind}, where SQLite's locks are not reliable"),
-                        Some("put the database on a local volume".into()),
-                    ));
+                    findings.push(
+                        Finding::problem(
+                            "database",
+                            Severity::Warning,
+                            format!("lies on {kind}, where SQLite's locks are not reliable"),
+                        )
+                        .hinted("put the database on a local volume"),
+                    );
                 }
                 findings
             }

@@ -1,13 +1,10 @@
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::archive::{ArchiveVerifier, Expect};
 use super::config::Product;
 use super::facts;
-use crate::source::{Check, Facts, Format, Position, SourceError, Stop, Verifier};
-
-const BLOCK: usize = 1024 * 1024;
+use crate::source::{Check, Facts, Format, Position, SourceError, Stop, Verifier, prove};
 
 /// The verifier of what `product` wrote; of any of them, if it is not known.
 pub(super) fn verifier(product: Option<Product>) -> Box<dyn Verifier> {
@@ -42,40 +39,8 @@ impl Format for VaultFormat {
         facts: &Facts,
         stop: &Stop,
     ) -> Result<Vec<Check>, SourceError> {
-        let failed = |error| SourceError::io(path, &error);
-        let mut file = File::open(path).map_err(failed)?;
-        let mut verifier = verifier(product(facts));
-        let mut block = vec![0; BLOCK];
-        loop {
-            if stop.requested() {
-                return Err(SourceError::stopped());
-            }
-            let read = match file.read(&mut block) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(error)),
-            };
-            verifier.update(&block[..read])?;
-        }
-        Ok(verifier.finish()?.checks)
-    }
-
-    // It is no file of a running server.
-    fn in_use(&self, _: &Path) -> Result<Option<String>, SourceError> {
-        Ok(None)
-    }
-
-    fn companions(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn leftovers(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn settle(&self, _: &Path, _: &Facts) -> Result<Option<String>, SourceError> {
-        Ok(None)
+        let file = File::open(path).map_err(|error| SourceError::io(path, &error))?;
+        Ok(prove(file, path, verifier(product(facts)), stop)?.checks)
     }
 
     fn recognises(&self, head: &[u8]) -> bool {

@@ -15,15 +15,15 @@ const SOON: std::time::Duration = std::time::Duration::from_hours(24 * 7);
 pub(super) async fn inspect(source: &VaultSource) -> Vec<Finding> {
     let api = match source.api() {
         Ok(api) => api,
-        Err(error) => return vec![failed("server", &error)],
+        Err(error) => return vec![Finding::failed("server", &error)],
     };
     let probed = super::probe::probe(source, &api).await;
     let mut findings = vec![server(&probed)];
     if let Ok(probe) = &probed {
         let clock = probe.warnings.iter().filter(|text| text.contains("clock"));
-        findings.extend(clock.map(|text| Finding {
-            hint: Some("synchronise both clocks: certificates and logins go by them too".into()),
-            ..warning("clock", text.clone())
+        findings.extend(clock.map(|text| {
+            warning("clock", text)
+                .hinted("synchronise both clocks: certificates and logins go by them too")
         }));
     }
     findings.extend(connection(&api));
@@ -36,7 +36,7 @@ pub(super) async fn inspect(source: &VaultSource) -> Vec<Finding> {
 
 fn server(probed: &Result<Probe, SourceError>) -> Finding {
     match probed {
-        Err(error) => failed("server", error),
+        Err(error) => Finding::failed("server", error),
         Ok(probe) => Finding {
             name: "server".into(),
             problem: probe.not_now.is_some().then_some(Severity::Warning),
@@ -51,25 +51,22 @@ fn server(probed: &Result<Probe, SourceError>) -> Finding {
 
 fn connection(api: &Api) -> Option<Finding> {
     if let Some(text) = api.warning() {
-        return Some(Finding {
-            hint: Some("set `ca_cert` instead of `skip_verify`".into()),
-            ..warning("tls", text)
-        });
+        return Some(warning("tls", text).hinted("set `ca_cert` instead of `skip_verify`"));
     }
     let endpoint = api.endpoint();
-    (!endpoint.is_tls() && !endpoint.is_local()).then(|| Finding {
-        hint: Some("use `https://`, or reach the node beside this sidecar as 127.0.0.1".into()),
-        ..warning(
+    (!endpoint.is_tls() && !endpoint.is_local()).then(|| {
+        warning(
             "tls",
             format!("the token and the data go to {endpoint} in the clear"),
         )
+        .hinted("use `https://`, or reach the node beside this sidecar as 127.0.0.1")
     })
 }
 
 async fn login(source: &VaultSource, api: &Api) -> Vec<Finding> {
     let token = match source.token_if_any(api).await {
         Ok(token) => token,
-        Err(error) => return vec![failed("login", &error)],
+        Err(error) => return vec![Finding::failed("login", &error)],
     };
     let (Some(token), None | Some(Product::Vault | Product::Openbao)) = (token, api.product())
     else {
@@ -77,7 +74,7 @@ async fn login(source: &VaultSource, api: &Api) -> Vec<Finding> {
     };
     let found = match token_state(source, api, &token).await {
         Ok(found) => found,
-        Err(error) => return vec![failed("login", &error)],
+        Err(error) => return vec![Finding::failed("login", &error)],
     };
     vec![found, policy(api, &token).await]
 }
@@ -98,7 +95,7 @@ async fn token_state(
         if refusal::said(&answer).contains("invalid token") {
             return Err(source.keyring.diagnose(api, token).await);
         }
-        return Ok(fine(
+        return Ok(Finding::fine(
             "login",
             format!("{method}; it may not look itself up"),
         ));
@@ -109,7 +106,10 @@ async fn token_state(
     let ttl = data.get("ttl").and_then(Value::as_u64).unwrap_or(0);
     let renewable = data.get("renewable").and_then(Value::as_bool) == Some(true);
     if ttl == 0 {
-        return Ok(fine("login", format!("{method}; it never expires")));
+        return Ok(Finding::fine(
+            "login",
+            format!("{method}; it never expires"),
+        ));
     }
     let left = std::time::Duration::from_secs(ttl);
     let detail = format!("{method}; valid for {}", format_age(left));
@@ -126,15 +126,13 @@ async fn token_state(
         } else {
             " and cannot be renewed"
         };
-        return Ok(Finding {
-            hint: Some("use a login method, or a token file that an agent keeps fresh".into()),
-            ..warning(
-                "login",
-                format!("{method}; it ends in {}{rest}", format_age(left)),
-            )
-        });
+        return Ok(warning(
+            "login",
+            format!("{method}; it ends in {}{rest}", format_age(left)),
+        )
+        .hinted("use a login method, or a token file that an agent keeps fresh"));
     }
-    Ok(fine("login", detail))
+    Ok(Finding::fine("login", detail))
 }
 
 /// Whether the token may read snapshots.
@@ -149,7 +147,7 @@ async fn policy(api: &Api, token: &Secret) -> Finding {
     };
     let answer = match api.call(call).await {
         Ok(answer) => answer,
-        Err(error) => return failed("policy", &error),
+        Err(error) => return Finding::failed("policy", &error),
     };
     let granted = answer
         .json
@@ -166,39 +164,16 @@ async fn policy(api: &Api, token: &Secret) -> Finding {
         .filter_map(Value::as_str)
         .any(|right| matches!(right, "read" | "sudo" | "root"))
     {
-        return fine("policy", "the policy allows snapshots");
+        return Finding::fine("policy", "the policy allows snapshots");
     }
-    Finding {
-        name: "policy".into(),
-        problem: Some(Severity::Failed),
-        detail: "the token may not read snapshots".into(),
-        hint: Some(Product::Vault.right().into()),
-    }
+    Finding::problem(
+        "policy",
+        Severity::Failed,
+        "the token may not read snapshots",
+    )
+    .hinted(Product::Vault.right())
 }
 
-fn fine(name: &str, detail: impl Into<String>) -> Finding {
-    Finding {
-        name: name.into(),
-        problem: None,
-        detail: detail.into(),
-        hint: None,
-    }
-}
-
-fn warning(name: &str, detail: String) -> Finding {
-    Finding {
-        name: name.into(),
-        problem: Some(Severity::Warning),
-        detail,
-        hint: None,
-    }
-}
-
-fn failed(name: &str, error: &SourceError) -> Finding {
-    Finding {
-        name: name.into(),
-        problem: Some(Severity::Failed),
-        detail: error.why.clone(),
-        hint: error.hint.clone(),
-    }
+fn warning(name: &str, detail: impl Into<String>) -> Finding {
+    Finding::problem(name, Severity::Warning, detail)
 }
